@@ -1,0 +1,131 @@
+"""The table of a sweep: one row per run directory, whatever became of the run.
+
+A number that was not recorded stays absent (NaN), never 0; a run without a record has no measured figure and
+no score. Column names are the words of the sweep file and of the record:
+
+sweep, run_id, status, reason               "done" once there is a record; "unreadable": broken files
+<science field>                             image_tower, samples_seen, seed, ...; objective as asked
+train_flops                                 model FLOPs as they happened: planned per sample x samples counted
+planned_train_flops, planned_device_hours   before the run (record, else the sweep's plan.json)
+parameters, parameters.<part>               image_tower, text_tower, head
+measured_<figure>, data.<count>             as in records.Measured and records.DataCounts
+<task>.<metric>                             scores of the finished run
+evaluation.<task>.<field>                   protocol, num_samples, samples_seen, seconds of that score
+environment.<name>                          versions and device
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import ValidationError
+
+from scaling.records import PlannedCost, RunDirectory, RunRecord, Status, run_directories
+
+BASE_COLUMNS = ("sweep", "run_id", "status", "reason", "train_flops", "planned_train_flops")
+UNREADABLE = "unreadable"
+PLAN_FILE = "plan.json"
+
+Row = dict[str, Any]
+
+
+def load_sweep(runs: Path) -> pd.DataFrame:
+    """One row per run directory of the sweep folder `runs` (runs/<sweep>), ordered by run_id.
+
+    ValueError if the folder does not exist; a folder without runs gives an empty table.
+    """
+    if not runs.is_dir():
+        raise ValueError(
+            f"{runs}: no such folder; give the folder of a sweep, runs/<sweep>, that was launched before."
+        )
+    plans = planned_costs(runs)
+    rows = [_row(directory, plans) for directory in run_directories(runs)]
+    table = pd.DataFrame(rows)
+    return table.reindex(columns=[*BASE_COLUMNS, *(c for c in table.columns if c not in BASE_COLUMNS)])
+
+
+def metric_columns(table: pd.DataFrame) -> list[str]:
+    """Every `<task>.<metric>` that some finished run recorded, without the chance levels."""
+    tasks = [column.split(".")[1] for column in table.columns if column.startswith("evaluation.")]
+    metrics = [column for column in table.columns if column.partition(".")[0] in set(tasks)]
+    return [column for column in metrics if not column.endswith(".chance")]
+
+
+def read_plan(runs: Path) -> dict[str, Any]:
+    """The sweep's plan.json as written; empty if there is none, ValueError if it is not a JSON object."""
+    path = runs / PLAN_FILE
+    if not path.exists():
+        return {}
+    try:
+        plan: Any = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: not valid JSON ({error}); write it again with `scaling plan`.") from error
+    if not isinstance(plan, dict):
+        raise ValueError(f"{path}: must hold a JSON object; write it again with `scaling plan`.")
+    return plan
+
+
+def planned_costs(runs: Path) -> dict[str, PlannedCost]:
+    """Planned cost by run_id, from the sweep's plan.json; empty without one."""
+    costs: dict[str, PlannedCost] = {}
+    for entry in read_plan(runs).get("points", []):
+        run_id = entry.get("run_id") or entry.get("point", {}).get("run_id")
+        if run_id and "cost" in entry:
+            costs[run_id] = PlannedCost.model_validate(entry["cost"])
+    return costs
+
+
+def _row(directory: RunDirectory, plans: dict[str, PlannedCost]) -> Row:
+    row: Row = {"sweep": directory.path.parent.name, "run_id": directory.path.name}
+    try:
+        point = json.loads(directory.point.read_text())
+        status, record = directory.read_status(), directory.read_record()
+    except (ValidationError, ValueError, OSError) as error:
+        return row | {"status": UNREADABLE, "reason": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
+    row |= {"sweep": point["sweep"], "run_id": point["run_id"], **_flat(point["science"])}
+    if record is None:
+        plan = plans.get(row["run_id"])
+        return row | _standing(status) | (_planned(plan) if plan else {})
+    return row | {"status": "done", "reason": ""} | _planned(record.planned) | _finished(record)
+
+
+def _standing(status: Status) -> Row:
+    if status.state == "done":
+        return {"status": UNREADABLE, "reason": "status.json says done, but there is no record.json"}
+    progress = {"progress": status.samples_seen / status.samples_total} if status.samples_total else {}
+    return {"status": status.state, "reason": status.reason, **progress}
+
+
+def _planned(cost: PlannedCost) -> Row:
+    return {
+        "planned_train_flops": float(cost.train_flops),
+        "planned_device_hours": cost.device_hours,
+        "planned_accelerator": cost.accelerator,
+        "parameters": sum(cost.parameters.values()),
+        **{f"parameters.{part}": count for part, count in cost.parameters.items()},
+    }
+
+
+def _finished(record: RunRecord) -> Row:
+    per_sample = sum(record.planned.train_flops_per_sample.values())
+    row: Row = _flat(record.science) | {"train_flops": float(per_sample * record.measured.samples_seen)}
+    row |= {f"measured_{name}": value for name, value in record.measured}
+    row |= {f"data.{name}": value for name, value in record.data}
+    row |= {f"environment.{name}": value for name, value in record.environment.items()}
+    row |= {"final_loss": record.final_loss, "skipped_steps": record.skipped_steps}
+    row |= {"finished_at": record.finished_at}
+    for evaluation in record.evaluations:
+        row |= {f"{evaluation.task}.{name}": value for name, value in evaluation.metrics.items()}
+        for name in ("protocol", "num_samples", "samples_seen", "seconds"):
+            row[f"evaluation.{evaluation.task}.{name}"] = getattr(evaluation, name)
+    return row
+
+
+def _flat(science: dict[str, Any]) -> Row:
+    """Science fields as columns; lists become text so that rows can be compared and grouped."""
+    return {
+        key: json.dumps(value) if isinstance(value, (list, dict)) else value for key, value in science.items()
+    }

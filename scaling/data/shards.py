@@ -1,0 +1,64 @@
+"""Writing MDS folders: shards of one part, the merged index of many, and both safely on the disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scaling.records import write_atomically
+
+# Not "jpeg": its decoder hands out lazy Pillow images, and its encoder compresses again.
+IMAGE_TEXT_COLUMNS = {"jpg": "bytes", "caption": "str", "key": "str"}
+LARGEST_SHARD_BYTES = 256 * 2**20  # streaming's default, 64 MiB, makes half a million shards of 1.28B images
+SMALLEST_SHARD_BYTES = 2**20
+SHARDS_PER_SET = 64  # aimed at in small sets, so that there are shards to shuffle
+
+
+def shard_bytes(set_bytes: int) -> int:
+    """The size limit of the shards of a set of about `set_bytes`."""
+    return min(LARGEST_SHARD_BYTES, max(SMALLEST_SHARD_BYTES, set_bytes // SHARDS_PER_SET))
+
+
+def write_shards(
+    folder: Path, columns: Mapping[str, str], samples: Iterable[Mapping[str, Any]], *, size_limit: int
+) -> int:
+    """The number of samples written to new MDS shards in `folder`, uncompressed and with xxh64.
+
+    OSError when the disk is full; what was written so far is then of no use.
+    """
+    from streaming.base.format.mds import MDSWriter  # 4 s: it brings transformers and every cloud's client
+
+    writer = MDSWriter(out=str(folder), columns=dict(columns), hashes=["xxh64"], size_limit=size_limit)
+    num_samples = 0
+    try:
+        for sample in samples:
+            writer.write(sample)
+            num_samples += 1
+        writer.finish()
+    except BaseException:
+        writer.cancel_future_jobs()
+        raise
+    return num_samples
+
+
+def merge_indexes(folder: Path, parts: Sequence[Path]) -> None:
+    """Write the index of `folder`: the shards of its sub-folders `parts`, in their order."""
+    shards = []
+    for part in parts:
+        for shard in json.loads((part / "index.json").read_text(encoding="utf-8"))["shards"]:
+            raw = shard["raw_data"]
+            shards.append({**shard, "raw_data": {**raw, "basename": f"{part.name}/{raw['basename']}"}})
+    write_atomically(folder / "index.json", json.dumps({"version": 2, "shards": shards}))
+
+
+def sync_to_disk(folder: Path) -> None:
+    """Return when the files of `folder` and its listing would survive a power cut."""
+    for path in (*folder.iterdir(), folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

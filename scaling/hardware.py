@@ -1,0 +1,88 @@
+"""Named accelerators: dense peak rates and memory, each with its source. Never matched by substring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from scaling.suggest import did_you_mean
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Accelerator:
+    """One device as its data sheet describes it."""
+
+    name: str
+    peak_bf16_flops: float  # per second, matrix units, dense (half of what data sheets print "with sparsity")
+    peak_fp32_flops: float  # per second, without TF32
+    memory_bytes: float
+    source: str
+
+
+def _cpu_core() -> Accelerator:
+    """One core with AVX512-BF16 (Zen 4, Sapphire Rapids without AMX) at an assumed 3 GHz.
+
+    bf16: VDPBF16PS on 512 bits multiplies and adds 32 pairs; one instruction per cycle: 32 x 2 x 3e9 = 192e9.
+    fp32: VFMADD on 512 bits multiplies and adds 16 lanes; one instruction per cycle: 16 x 2 x 3e9 = 96e9.
+    """
+    clock_hertz, instructions_per_cycle = 3e9, 1
+    return Accelerator(
+        name="cpu_core",
+        peak_bf16_flops=32 * 2 * instructions_per_cycle * clock_hertz,
+        peak_fp32_flops=16 * 2 * instructions_per_cycle * clock_hertz,
+        memory_bytes=4e9,  # a usual share of a server's memory per core (assumption)
+        source="vector width x clock",
+    )
+
+
+def _gpu(
+    name: str, bf16_tflops: float, fp32_tflops: float, memory_gigabytes: float, source: str
+) -> Accelerator:
+    return Accelerator(
+        name=name,
+        peak_bf16_flops=bf16_tflops * 1e12,
+        peak_fp32_flops=fp32_tflops * 1e12,
+        memory_bytes=memory_gigabytes * 1e9,
+        source=source,
+    )
+
+
+_TABLE = (
+    _gpu("b200", 2250, 75, 180, "NVIDIA HGX B200 data sheet: 36 PFLOP/s with sparsity over 8 GPUs; 1,440 GB"),
+    _gpu("h200_sxm", 989.4, 66.9, 141, "NVIDIA H200 data sheet: 1,979 TFLOP/s with sparsity"),
+    _gpu("h100_sxm", 989.4, 66.9, 80, "NVIDIA H100 data sheet: 1,979 TFLOP/s with sparsity"),
+    _gpu("h100_pcie", 756, 51.2, 80, "NVIDIA H100 PCIe data sheet: 1,513 TFLOP/s with sparsity"),
+    _gpu("a100_sxm_80gb", 312, 19.5, 80, "NVIDIA A100 data sheet: 312 TFLOP/s dense"),
+    _gpu("a100_sxm_40gb", 312, 19.5, 40, "NVIDIA A100 data sheet: 312 TFLOP/s dense"),
+    _gpu("l40s", 362, 91.6, 48, "NVIDIA L40S data sheet: 733 TFLOP/s with sparsity"),
+    _gpu("rtx_4090", 165.2, 82.6, 24, "NVIDIA Ada white paper: 165.2 TFLOP/s dense, fp32 accumulation"),
+    _cpu_core(),
+)
+
+ACCELERATORS: Mapping[str, Accelerator] = MappingProxyType({device.name: device for device in _TABLE})
+
+DRIVER_NAMES: Mapping[str, str] = MappingProxyType(
+    {  # as torch.cuda.get_device_name and nvidia-smi print them
+        "NVIDIA B200": "b200",
+        "NVIDIA H200": "h200_sxm",
+        "NVIDIA H100 80GB HBM3": "h100_sxm",
+        "NVIDIA H100 PCIe": "h100_pcie",
+        "NVIDIA A100-SXM4-80GB": "a100_sxm_80gb",
+        "NVIDIA A100-SXM4-40GB": "a100_sxm_40gb",
+        "NVIDIA L40S": "l40s",
+        "NVIDIA GeForce RTX 4090": "rtx_4090",
+    }
+)
+
+
+def accelerator(name: str) -> Accelerator:
+    """The accelerator of that exact name; ValueError with the nearest one otherwise."""
+    if name not in ACCELERATORS:
+        raise ValueError(f"unknown accelerator {name!r}. {did_you_mean(name, ACCELERATORS)}")
+    return ACCELERATORS[name]
+
+
+def accelerator_for_device_name(device_name: str) -> str | None:
+    """Our name of the device that the driver calls `device_name`; None for a device not in the table."""
+    return DRIVER_NAMES.get(device_name)

@@ -1,0 +1,89 @@
+"""`deepspeed launch SWEEP`: train every pending point of a sweep, with the ranks that the launcher started."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from scaling.parent import Launcher, Terminated
+from scaling.plan import Plan, plan_sweep, write_plan
+from scaling.points import RunPoint, resolve_points
+from scaling.preflight import check_data, check_output_folder, detect_accelerator
+from scaling.ranks import Rank, current_rank
+from scaling.spec import SweepError, load_sweep
+
+EXIT_BAD_INPUT = 2
+EXIT_TERMINATED = 143  # 128 + SIGTERM
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line. No flag may be a prefix of a flag of DeepSpeed's launcher, which would refuse it."""
+    parser = argparse.ArgumentParser(prog="deepspeed launch", description=__doc__)
+    parser.add_argument("sweep", type=Path, help="sweep file, e.g. sweeps/quickstart.yaml")
+    parser.add_argument("--only", metavar="GLOB", default="*", help="run ids to train, e.g. 'clip-*'")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="change the sweep file")
+    parser.add_argument("--retry-failed", action="store_true", help="train failed points again, too")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where run directories go")
+    parser.add_argument("--accelerator", metavar="NAME", help="price the plan for this device instead of the one here")
+    parser.add_argument("--local_rank", help=argparse.SUPPRESS)  # given by DeepSpeed; the environment says the same
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status: 0 when every point is done, 1 when some are not, 2 for bad input, 143 when terminated."""
+    options = parse_arguments(arguments)
+    signal.signal(signal.SIGTERM, _raise_terminated)
+    has_cuda = _has_cuda()
+    try:
+        rank = current_rank()
+        points, plan = _prepare(options, rank, has_cuda)
+    except ValueError as error:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"error: {error}", flush=True)
+        return EXIT_BAD_INPUT
+    folder = options.runs / plan.sweep
+    try:
+        return Launcher(
+            points,
+            plan,
+            folder,
+            rank,
+            accelerator="cuda" if has_cuda else "cpu",
+            retry_failed=options.retry_failed,
+        ).run()
+    except Terminated as error:
+        print(f"rank {rank.rank}: {error}; run the same command again to continue", flush=True)
+        return EXIT_TERMINATED
+
+
+def _prepare(options: argparse.Namespace, rank: Rank, has_cuda: bool) -> tuple[list[RunPoint], Plan]:
+    """The points to train and the plan of all; everything that can be refused is refused here."""
+    sweep = load_sweep(options.sweep, options.set)
+    points = resolve_points(sweep, num_ranks=rank.num_ranks, ranks_per_node=rank.local_num_ranks)
+    plan = plan_sweep(points, options.accelerator or detect_accelerator(has_cuda))
+    chosen = [point for point in points if fnmatch.fnmatch(point.run_id, options.only)]
+    if not chosen:
+        known = "\n  ".join(point.run_id for point in points)
+        raise SweepError(f"--only {options.only!r} matches no point of {options.sweep}. Its points:\n  {known}")
+    check_output_folder(options.runs / sweep.name)
+    check_data(points, read_all=rank.is_main)
+    if rank.is_main:
+        write_plan(plan, options.runs / sweep.name / "plan.json")
+    return chosen, plan
+
+
+def _raise_terminated(number: int, frame: FrameType | None) -> None:
+    raise Terminated(f"got {signal.Signals(number).name}")
+
+
+def _has_cuda() -> bool:
+    """Whether this machine has a CUDA device; NVML answers without initialising CUDA in this process."""
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    import torch
+
+    return torch.cuda.is_available()

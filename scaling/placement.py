@@ -1,0 +1,118 @@
+"""How a point is spread over ranks: everything that changes speed and memory, and nothing that is learned."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from scaling.science import Quantity, Science, Whole
+
+LARGEST_MICRO_BATCH = 256
+"""Samples per rank and forward when SuperClass may choose. Enough rows to fill a GPU's matrix units (256 x
+197 tokens at 224 px), while activations stay bounded; accumulation is exact for SuperClass, so the choice
+changes nothing that is learned. An assumption until runs are profiled."""
+
+MOST_WORKERS = 16  # decoding processes per rank; more than 16 were never needed at 224 px (assumption)
+RANKS_PER_NODE = 8  # accelerators of the usual node, when the caller does not say
+
+
+class PlacementSettings(BaseModel):
+    """What a sweep file may say about placement; None leaves the choice to `place`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    engine: Literal["deepspeed"] = "deepspeed"
+    zero_stage: Literal[1] = 1  # optimizer state sharded over the ranks
+    micro_batch: Annotated[Quantity, Field(gt=0)] | None = None  # samples per rank and forward
+    num_workers: Annotated[Whole, Field(ge=0)] | None = None  # loading processes per rank
+    activation_checkpointing: bool = False  # recompute the image tower's blocks in backward
+    checkpoint_every_samples: Annotated[Quantity, Field(ge=0)] = 100_000_000
+    # every 6,104 steps of 16,384 in the recipe (opencls/configs/cls_schedule); 0 = only at the end
+
+
+class Placement(BaseModel):
+    """Where and how one point runs, complete."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    engine: Literal["deepspeed"]
+    zero_stage: Literal[1]
+    num_ranks: Annotated[int, Field(gt=0)]
+    micro_batch: Annotated[int, Field(gt=0)]  # samples per rank and forward
+    num_workers: Annotated[int, Field(ge=0)]
+    activation_checkpointing: bool
+    checkpoint_every_samples: Annotated[int, Field(ge=0)]
+
+
+def place(
+    science: Science, settings: PlacementSettings, *, num_ranks: int, ranks_per_node: int | None
+) -> Placement:
+    """The placement of one point over `num_ranks`; ValueError if the given batch cannot be split so."""
+    per_rank = per_rank_batch(science.global_batch, num_ranks)
+    workers = settings.num_workers
+    if workers is None:
+        workers = default_workers(ranks_per_node or min(num_ranks, RANKS_PER_NODE), usable_cpus())
+    return Placement(
+        engine=settings.engine,
+        zero_stage=settings.zero_stage,
+        num_ranks=num_ranks,
+        micro_batch=_micro_batch(science.objective, per_rank, settings.micro_batch),
+        num_workers=workers,
+        activation_checkpointing=settings.activation_checkpointing,
+        checkpoint_every_samples=settings.checkpoint_every_samples,
+    )
+
+
+def per_rank_batch(global_batch: int, num_ranks: int) -> int:
+    """Samples per rank and optimizer step; the batch is given and the ranks only split it."""
+    per_rank, remainder = divmod(global_batch, num_ranks)
+    if remainder or not per_rank:
+        fewer, more = _nearest_divisors(global_batch, num_ranks)
+        raise ValueError(
+            f"global_batch ({global_batch:,}) does not divide over {num_ranks:,} ranks: use {fewer:,}"
+            + (f" or {more:,} ranks" if more else " ranks")
+            + ", or change global_batch (which changes what is learned)."
+        )
+    return per_rank
+
+
+def _nearest_divisors(number: int, near: int) -> tuple[int, int | None]:
+    """The largest divisor of `number` up to `near` and the smallest above it, if any."""
+    fewer = next(count for count in range(min(near, number), 0, -1) if number % count == 0)
+    more = next((count for count in range(near + 1, number + 1) if number % count == 0), None)
+    return fewer, more
+
+
+def _micro_batch(objective: str, per_rank: int, asked: int | None) -> int:
+    if asked is None:
+        return per_rank if objective == "clip" else _largest_divisor(per_rank, LARGEST_MICRO_BATCH)
+    if objective == "clip" and asked != per_rank:
+        raise ValueError(
+            f"micro_batch ({asked:,}) must equal the batch per rank ({per_rank:,}) for objective clip: with "
+            "accumulation a caption would compete with the negatives of one micro-batch instead of those of "
+            "the global batch, which is another objective. Leave micro_batch out, or use more ranks."
+        )
+    if per_rank % asked:
+        below, above = _nearest_divisors(per_rank, asked)
+        nearest = f"{below:,} or {above:,}" if above else f"{below:,}"
+        raise ValueError(
+            f"micro_batch ({asked:,}) must divide the batch per rank ({per_rank:,}): use {nearest}, or leave "
+            "it out."
+        )
+    return asked
+
+
+def _largest_divisor(number: int, limit: int) -> int:
+    return next(size for size in range(min(number, limit), 0, -1) if number % size == 0)
+
+
+def default_workers(ranks_per_node: int, num_cpus: int) -> int:
+    """Loading processes per rank: its share of the CPUs less one for itself; 0 where ranks fill the CPUs."""
+    return max(0, min(MOST_WORKERS, num_cpus // ranks_per_node - 1))
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,136 @@
+"""The plan of a sweep: every point with its expected cost, under a hash of what was agreed to run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from scaling.confounds import VariedField, what_varied
+from scaling.cost import planned_cost
+from scaling.hardware import accelerator
+from scaling.points import RunPoint
+from scaling.records import PlannedCost, write_atomically
+from scaling.units import format_flops, format_quantity
+
+PLAN_VERSION = 1
+
+PLAN_COLUMNS = (
+    "run",
+    "steps",
+    "samples seen",
+    "parameters: image tower",
+    "text tower",
+    "head",
+    "training FLOPs per sample",
+    "training FLOPs",
+    "device-hours",
+)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PlannedPoint(_Frozen):
+    """One run and what it is expected to take."""
+
+    point: RunPoint
+    cost: PlannedCost
+
+
+class Plan(_Frozen):
+    """A sweep, planned for a number of devices of one kind."""
+
+    plan_version: int = PLAN_VERSION
+    sweep: str
+    accelerator: str
+    num_devices: int
+    points: tuple[PlannedPoint, ...]  # cheapest first
+    varied: tuple[VariedField, ...]  # the "what varied" table
+    contract_hash: str  # over science, placement and evaluation; predictions do not enter
+
+    @property
+    def train_flops(self) -> int:
+        """Model FLOPs of all points."""
+        return sum(planned.cost.train_flops for planned in self.points)
+
+    @property
+    def device_hours(self) -> float:
+        """Hours of one device over all points."""
+        return sum(planned.cost.device_hours for planned in self.points)
+
+    @property
+    def is_provisional(self) -> bool:
+        """Whether run ids and hash will change once the training set is there."""
+        return any(planned.point.is_provisional for planned in self.points)
+
+
+def plan_sweep(points: Sequence[RunPoint], accelerator_name: str) -> Plan:
+    """The plan of resolved points on a named accelerator; the devices are the points' ranks."""
+    device = accelerator(accelerator_name)
+    assert points and len({(point.sweep, point.placement.num_ranks) for point in points}) == 1
+    return Plan(
+        sweep=points[0].sweep,
+        accelerator=device.name,
+        num_devices=points[0].placement.num_ranks,
+        points=tuple(PlannedPoint(point=point, cost=planned_cost(point.science, device)) for point in points),
+        varied=tuple(what_varied([point.science for point in points])),
+        contract_hash=_contract_hash(points),
+    )
+
+
+def _contract_hash(points: Sequence[RunPoint]) -> str:
+    agreed = [
+        point.model_dump(mode="json", include={"science", "placement", "evaluation"}) for point in points
+    ]
+    return hashlib.sha256(json.dumps(agreed, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+
+
+def write_plan(plan: Plan, path: Path) -> None:
+    """Write plan.json, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, plan.model_dump_json(indent=1))
+
+
+def plan_rows(plan: Plan) -> list[tuple[str, ...]]:
+    """One row of text per point under PLAN_COLUMNS; a provisional run id ends in "(provisional)"."""
+    return [_row(planned) for planned in plan.points]
+
+
+def _row(planned: PlannedPoint) -> tuple[str, ...]:
+    point, cost = planned.point, planned.cost
+    parameters = [f"{cost.parameters[part]:,}" for part in ("image_tower", "text_tower", "head")]
+    return (
+        f"{point.run_id} (provisional)" if point.is_provisional else point.run_id,
+        f"{cost.steps:,}",
+        format_quantity(cost.steps * point.science.global_batch),
+        *parameters,
+        format_flops(sum(cost.train_flops_per_sample.values())),
+        format_flops(cost.train_flops),
+        format_hours(cost.device_hours),
+    )
+
+
+def plan_totals(plan: Plan) -> tuple[str, ...]:
+    """The last row of the table: sums, under PLAN_COLUMNS."""
+    steps = sum(planned.cost.steps for planned in plan.points)
+    samples = sum(planned.cost.steps * planned.point.science.global_batch for planned in plan.points)
+    hours = format_hours(plan.device_hours)
+    sums = (f"{steps:,}", format_quantity(samples), "", "", "", "", format_flops(plan.train_flops), hours)
+    return (f"{len(plan.points)} runs", *sums)
+
+
+def cost_summary(plan: Plan) -> str:
+    """The cost line of a sweep file's header: runs, training FLOPs, device-hours."""
+    flops, hours = format_flops(plan.train_flops), format_hours(plan.device_hours)
+    return f"{len(plan.points)} runs, {flops} training FLOPs, {hours} device-hours on {plan.accelerator}"
+
+
+def format_hours(hours: float) -> str:
+    """Hours with three significant digits: 22612.3 -> "22,600", 0.01234 -> "0.0123"."""
+    rounded = float(f"{hours:.3g}")
+    return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:.3g}"

@@ -1,0 +1,169 @@
+"""A sweep spread into run points: each complete, checked, and in the order in which they run."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from scaling.confounds import refuse_confounds
+from scaling.cost import num_steps, planned_cost
+from scaling.data_paths import DataPaths, resolve_data
+from scaling.hardware import ACCELERATORS
+from scaling.placement import Placement, PlacementSettings, place
+from scaling.science import UNRESOLVED, Science, documented_defaults, run_id
+from scaling.spec import PLACEMENT_KEYS, EvaluateSection, Sweep, SweepError
+from scaling.suggest import explain
+
+__all__ = [
+    "DataPaths",
+    "EvaluationPlan",
+    "Placement",
+    "RunPoint",
+    "Science",
+    "num_steps",
+    "resolve_points",
+    "run_id",
+]
+
+TASKS = {
+    "superclass": {
+        "held_out_loss": "held_out_loss",
+        "linear_probe": "linear_probe",
+        "zero_shot": "zero_shot_head",  # scores of the label head, not of a text tower
+        "retrieval": "retrieval_head",
+    },
+    "clip": {name: name for name in ("held_out_loss", "linear_probe", "zero_shot", "retrieval")},
+}
+"""By objective: the name in a sweep file -> the name in a record."""
+
+NEED_LABELS = ("linear_probe", "zero_shot")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EvaluationPlan(_Frozen):
+    """What is measured on a point, by the names used in records."""
+
+    tasks: tuple[str, ...]
+    batch: int = 256  # samples; also the number of captions among which CLIP's held-out loss decides
+    held_out_every_samples: int = 0  # of training; 0 = only at the end
+
+
+class RunPoint(_Frozen):
+    """One run, complete: what it learns from, where it runs, what is measured."""
+
+    sweep: str
+    run_id: str
+    science: Science
+    data: DataPaths
+    placement: Placement
+    evaluation: EvaluationPlan
+
+    @property
+    def is_provisional(self) -> bool:
+        """Whether the point was resolved without its data, so that its run_id will still change."""
+        return self.science.data_digest == UNRESOLVED
+
+
+def resolve_points(
+    sweep: Sweep, *, num_ranks: int, require_data: bool = True, ranks_per_node: int | None = None
+) -> list[RunPoint]:
+    """Every point of a sweep, cheapest first; SweepError naming file, key, rule and fix.
+
+    Without `require_data`, points whose training set is absent are provisional. Equal points count once.
+    """
+    try:
+        data, digest = resolve_data(sweep.data, require_data)
+        points = [_point(sweep, values, data, digest, num_ranks, ranks_per_node) for values in _spread(sweep)]
+        if not points:
+            raise SweepError("no point is left: the skip rules drop all of them.")
+        axes = {*sweep.vary, "seed"} if len(sweep.seeds) > 1 else {*sweep.vary}
+        refuse_confounds([point.science for point in points], axes)
+    except ValueError as error:
+        raise SweepError(f"{sweep.path}: {error}") from error
+    unique = {point.run_id: point for point in reversed(points)}
+    return sorted(unique.values(), key=lambda point: (_train_flops(point.science), point.run_id))
+
+
+def _train_flops(science: Science) -> int:
+    return planned_cost(science, ACCELERATORS["cpu_core"]).train_flops  # counted, equal on every accelerator
+
+
+def _spread(sweep: Sweep) -> Iterator[dict[str, Any]]:
+    """The values written for each point: the axes' product and the extra points, less what is skipped."""
+    product = [
+        dict(zip(sweep.vary, values, strict=True)) for values in itertools.product(*sweep.vary.values())
+    ]
+    written = [*(product if sweep.vary or not sweep.also else []), *sweep.also]
+    for values, seed in itertools.product(written, sweep.seeds):
+        point = {**sweep.fixed, "seed": seed, **values}
+        _check_complete(point)
+        if not any(_matches(rule, point) for rule in sweep.skip):
+            yield point
+
+
+def _check_complete(point: Mapping[str, Any]) -> None:
+    for key, info in Science.model_fields.items():
+        if info.is_required() and key not in point:
+            raise SweepError(
+                f"{key} is missing: write it under vary or fixed (a point under also takes only fixed)."
+            )
+
+
+def _matches(rule: Mapping[str, tuple[Any, ...]], point: Mapping[str, Any]) -> bool:
+    effective = {**documented_defaults(point["objective"], point["image_tower"]), **point}
+    return all(effective[key] in values for key, values in rule.items())
+
+
+def _point(
+    sweep: Sweep,
+    values: dict[str, Any],
+    data: DataPaths,
+    digest: str,
+    num_ranks: int,
+    ranks_per_node: int | None,
+) -> RunPoint:
+    written = {key: value for key, value in values.items() if key not in PLACEMENT_KEYS}
+    settings = PlacementSettings.model_validate({key: values[key] for key in values.keys() & PLACEMENT_KEYS})
+    try:
+        science = Science.model_validate({**written, "data_digest": digest})
+        placement = place(science, settings, num_ranks=num_ranks, ranks_per_node=ranks_per_node)
+    except ValidationError as error:
+        raise SweepError(f"{_describe(sweep, values)}: {explain(error)}") from error
+    except ValueError as error:
+        raise SweepError(f"{_describe(sweep, values)}: {error}") from error
+    return RunPoint(
+        sweep=sweep.name,
+        run_id=run_id(science),
+        science=science,
+        data=data,
+        placement=placement,
+        evaluation=_evaluation(sweep.evaluate, science.objective, sweep.data.labelled is not None),
+    )
+
+
+def _describe(sweep: Sweep, values: Mapping[str, Any]) -> str:
+    told = {"objective", "image_tower", *sweep.vary, *(key for extra in sweep.also for key in extra)}
+    return "point " + ", ".join(f"{key}={value}" for key, value in values.items() if key in told)
+
+
+def _evaluation(section: EvaluateSection, objective: str, has_labels: bool) -> EvaluationPlan:
+    """The tasks by their recorded names; those that need labels run by default only where labels are."""
+    for task in section.tasks or ():
+        if task in NEED_LABELS and not has_labels:
+            raise SweepError(
+                f"evaluate.tasks: {task} needs a labelled set: set data.labelled, or drop the task."
+            )
+    asked: tuple[str, ...] | None = section.tasks
+    if asked is None:
+        asked = tuple(task for task in TASKS[objective] if has_labels or task not in NEED_LABELS)
+    return EvaluationPlan(
+        tasks=tuple(dict.fromkeys(TASKS[objective][task] for task in asked)),
+        batch=section.batch,
+        held_out_every_samples=section.held_out_every_samples,
+    )

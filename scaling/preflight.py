@@ -1,0 +1,70 @@
+"""What can be known to fail before any training starts: data too small or damaged, folders that cannot be written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from scaling.data.indexed import preflight
+from scaling.hardware import ACCELERATORS, accelerator_for_device_name
+from scaling.points import RunPoint
+from scaling.shard_index import read_shard_index
+from scaling.spec import SweepError
+
+
+def check_data(points: Sequence[RunPoint], *, read_all: bool) -> None:
+    """Refuse data sets that cannot carry the points; with `read_all`, every shard's bytes are verified once."""
+    for paths in {point.data for point in points}:
+        folders = [paths.train, paths.validation]
+        folders += [] if paths.labelled is None else [paths.labelled / "train", paths.labelled / "test"]
+        for folder in folders:
+            preflight(folder, hashes=read_all)
+    for point in points:
+        _check_sizes(point)
+
+
+def _check_sizes(point: RunPoint) -> None:
+    unique = read_shard_index(point.data.train).num_samples
+    if unique < point.science.global_batch:
+        raise SweepError(
+            f"data.train: {point.data.train} holds {unique:,} samples, fewer than global_batch "
+            f"({point.science.global_batch:,}): a step would show a sample twice. Use more data or a smaller batch."
+        )
+    held_out = read_shard_index(point.data.validation).num_samples
+    if point.science.objective == "clip" and held_out < point.evaluation.batch:
+        raise SweepError(
+            f"data.validation: {point.data.validation} holds {held_out:,} samples, fewer than evaluate.batch "
+            f"({point.evaluation.batch:,}), among which CLIP's held-out loss is defined: lower evaluate.batch."
+        )
+
+
+def check_output_folder(folder: Path) -> None:
+    """Make the folder of a sweep's runs and see that files can be written there."""
+    probe = folder / f".probe.{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise SweepError(
+            f"{folder} cannot be written ({error.strerror or error}): choose another folder with --runs DIR."
+        ) from error
+
+
+def detect_accelerator(has_cuda: bool) -> str:
+    """The name, in our table, of the device of this machine; SweepError for a GPU that is not in it."""
+    if not has_cuda:
+        return "cpu_core"
+    # nvidia-smi rather than torch: asking torch would open a CUDA context in the parent process
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    found = subprocess.run(command, capture_output=True, text=True)
+    device_name = found.stdout.splitlines()[0].strip() if found.stdout.strip() else "unknown"
+    name = accelerator_for_device_name(device_name)
+    if name is None:
+        raise SweepError(
+            f"this machine's GPU ({device_name!r}) has no entry in scaling/hardware.py, so its cost cannot be planned: "
+            f"name the nearest one with --accelerator. Known: {', '.join(ACCELERATORS)}."
+        )
+    return name

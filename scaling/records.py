@@ -1,0 +1,222 @@
+"""What a run leaves behind: the only contract between running (scaling) and meaning (analysis).
+
+A run directory `runs/<sweep>/<run_id>/` holds `point.json` (what was asked), `status.json` (where it stands),
+`metrics.jsonl`, `samples.jsonl` and `evaluations.jsonl` (appended), `checkpoints/`, and, once training and every
+requested evaluation are done, `record.json` (written once, atomically).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+RECORD_VERSION = 1
+
+State = Literal["queued", "running", "trained", "done", "error", "oom", "diverged", "killed", "preempted"]
+FAILURES: frozenset[State] = frozenset({"error", "oom", "diverged"})
+"""States that are retried only on request; "killed", "preempted" and a stale "running" simply continue."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Evaluation(_Frozen):
+    """One evaluation of one checkpoint."""
+
+    task: str  # held_out_loss, linear_probe, zero_shot, zero_shot_head, retrieval, retrieval_head
+    protocol: str  # name and version of the procedure, e.g. "lbfgs-logistic@1"
+    metrics: dict[str, float]  # fractions in [0, 1] or nats
+    num_samples: int  # evaluated samples
+    samples_seen: int  # of training, when the evaluation ran
+    seconds: float
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class PlannedCost(_Frozen):
+    """What the planner expected of a point, before it ran."""
+
+    parameters: dict[str, int]  # by part: image_tower, text_tower, head
+    train_flops_per_sample: dict[str, int]  # forward and backward, 2 x multiply-adds, by part
+    train_flops: int  # of the whole run, model FLOPs (no recomputation)
+    steps: int
+    accelerator: str
+    utilisation: float  # assumed share of the accelerator's dense peak
+    device_hours: float
+
+
+class Measured(_Frozen):
+    """What the run took, counted and timed while it ran (resumed parts included)."""
+
+    samples_seen: int  # image-text pairs shown to the model, repeats included
+    steps: int
+    num_ranks: int
+    train_seconds: float  # wall time inside the training loop, over all attempts
+    device_hours: float  # train_seconds x num_ranks
+    samples_per_second: float
+    peak_memory_bytes: int  # resident set on CPU, allocator peak on an accelerator; the largest rank
+    attempts: int
+
+
+class DataCounts(_Frozen):
+    """What the data did to the run."""
+
+    unique_samples: int  # size of the training set
+    epochs: float  # samples_seen / unique_samples
+    undecodable_images: int  # shown as masked rows, excluded from the loss
+    empty_captions: int  # likewise
+
+
+class RunRecord(_Frozen):
+    """A finished run: the point as trained, what it cost, what it scored."""
+
+    record_version: int = RECORD_VERSION
+    sweep: str
+    run_id: str
+    science: dict[str, Any]
+    placement: dict[str, Any]
+    data: DataCounts
+    planned: PlannedCost
+    measured: Measured
+    final_loss: float  # training loss, mean of the last logged interval
+    skipped_steps: int
+    evaluations: list[Evaluation]
+    environment: dict[str, str]
+    finished_at: str  # UTC, ISO 8601
+
+    @model_validator(mode="after")
+    def _no_duplicate_tasks(self) -> RunRecord:
+        tasks = [evaluation.task for evaluation in self.evaluations]
+        if len(tasks) != len(set(tasks)):
+            raise ValueError(f"{self.run_id}: a task was recorded twice: {tasks}")
+        return self
+
+
+class Status(_Frozen):
+    """Where a run stands; a failure is a typed outcome with its reason."""
+
+    state: State
+    reason: str = ""  # one line for people; empty unless something went wrong
+    detail: str = ""  # traceback or last log lines
+    samples_seen: int = 0
+    samples_total: int = 0
+    samples_per_second: float = 0.0
+    num_ranks: int = 0
+    attempts: int = 0
+    updated_at: float = Field(default_factory=time.time)  # seconds since the epoch
+
+
+class WriteError(RuntimeError):
+    """A file of a run could not be written; nothing half-written was left behind."""
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` so that `path` holds either its old or its new content, never a part.
+
+    Raises WriteError naming the file and the cause (full disk, read-only folder).
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(aside, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(aside, path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise WriteError(f"{path}: not written ({error.strerror or error}); the previous content is intact.") from error
+
+
+def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Append each JSON object as a line; a torn last line of a killed writer is cut off first."""
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    try:
+        with open(path, "ab+") as stream:
+            _drop_torn_line(stream)
+            stream.write(text.encode())
+    except OSError as error:
+        raise WriteError(f"{path}: not appended to ({error.strerror or error}).") from error
+
+
+def cut_lines_from(path: Path, key: str, value: int) -> None:
+    """Drop the lines whose `key` is `value` or more: an attempt that continues writes them again."""
+    rows = list(read_lines(path))
+    kept = [row for row in rows if row[key] < value]
+    if len(kept) < len(rows):
+        write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def _drop_torn_line(stream: Any) -> None:
+    size = stream.seek(0, os.SEEK_END)
+    if size == 0:
+        return
+    stream.seek(size - 1)
+    if stream.read(1) == b"\n":
+        return
+    stream.seek(0)
+    whole = stream.read().rfind(b"\n") + 1
+    stream.truncate(whole)
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The JSON objects of an appended file, in order; nothing if it does not exist, a torn last line left out."""
+    if not path.exists():
+        return
+    with open(path, encoding="utf-8") as stream:
+        for line in stream:
+            if line.endswith("\n"):
+                yield json.loads(line)
+
+
+class RunDirectory:
+    """The files of one run, by name; `check_lease` runs before each rename and raises when superseded."""
+
+    def __init__(self, path: Path, check_lease: Callable[[], None] = lambda: None) -> None:
+        self.path = path
+        self.check_lease = check_lease
+        self.point = path / "point.json"
+        self.status = path / "status.json"
+        self.metrics = path / "metrics.jsonl"
+        self.samples = path / "samples.jsonl"
+        self.evaluations = path / "evaluations.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.tensorboard = path / "tensorboard"
+        self.record = path / "record.json"
+
+    def read_status(self) -> Status:
+        """The last written status; "queued" if the run was never touched."""
+        if not self.status.exists():
+            return Status(state="queued", updated_at=0.0)
+        return Status.model_validate_json(self.status.read_text())
+
+    def write_status(self, status: Status) -> None:
+        self.check_lease()
+        write_atomically(self.status, status.model_dump_json(indent=1))
+
+    def read_record(self) -> RunRecord | None:
+        """The record of a finished run, None if it is not finished."""
+        if not self.record.exists():
+            return None
+        return RunRecord.model_validate_json(self.record.read_text())
+
+    def write_record(self, record: RunRecord) -> None:
+        self.check_lease()
+        write_atomically(self.record, record.model_dump_json(indent=1))
+
+    def read_evaluations(self) -> dict[str, Evaluation]:
+        """The latest evaluation of each task."""
+        rows = (Evaluation.model_validate(row) for row in read_lines(self.evaluations))
+        return {row.task: row for row in rows}
+
+
+def run_directories(sweep_folder: Path) -> list[RunDirectory]:
+    """Every run below `runs/<sweep>/`, by name."""
+    if not sweep_folder.is_dir():
+        return []
+    return [RunDirectory(path) for path in sorted(sweep_folder.iterdir()) if (path / "point.json").exists()]

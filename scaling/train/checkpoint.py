@@ -1,0 +1,95 @@
+"""Checkpoints: written aside, renamed when whole, then made the latest; the last few are kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from scaling.records import RunDirectory, write_atomically
+from scaling.train.engines.protocol import Engine
+from scaling.train.idf import LabelStatistics
+
+KEEP = 2  # the latest, and one before it should the latest turn out unreadable
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class Progress:
+    """How far a run is, beyond its weights; equal on all ranks."""
+
+    step: int = 0
+    train_seconds: float = 0.0
+    undecodable_images: int = 0  # over all ranks
+    empty_captions: int = 0  # over all ranks
+    skipped_steps: int = 0
+    last_loss: float = float("nan")  # mean of the last logged interval
+
+
+class Checkpointer:
+    """Saves and restores one run; every method is called by all ranks together."""
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        engine: Engine,
+        statistics: LabelStatistics,
+        *,
+        rank: int,
+        barrier: Callable[[], None],
+    ) -> None:
+        self._run = run
+        self._engine = engine
+        self._statistics = statistics
+        self._rank = rank
+        self._barrier = barrier
+
+    def save(self, progress: Progress) -> None:
+        """Make `progress` and everything that belongs to it the latest checkpoint."""
+        name = f"step-{progress.step:09d}"
+        aside = self._run.checkpoints / f"{name}.tmp"
+        if self._rank == 0:
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir(parents=True)
+        self._barrier()
+        self._engine.save(aside)
+        torch.save(torch.get_rng_state(), aside / f"random-state-{self._rank}.pt")
+        self._barrier()
+        if self._rank == 0:
+            torch.save(self._statistics.state(), aside / "label-statistics.pt")
+            write_atomically(aside / "progress.json", json.dumps(dataclasses.asdict(progress)))
+            self._publish(aside, name)
+        self._barrier()
+
+    def _publish(self, aside: Path, name: str) -> None:
+        self._run.check_lease()
+        whole = self._run.checkpoints / name
+        shutil.rmtree(whole, ignore_errors=True)  # the same step of an earlier attempt
+        _flush_to_disk(aside)
+        os.replace(aside, whole)
+        write_atomically(self._run.checkpoints / "latest", name)
+        others = sorted(path for path in self._run.checkpoints.glob("step-*") if path != whole)
+        for old in others[: max(0, len(others) - (KEEP - 1))]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def restore(self) -> Progress:
+        """Continue from the latest checkpoint; a fresh Progress if there is none."""
+        latest = self._run.checkpoints / "latest"
+        if not latest.exists():
+            return Progress()
+        folder = self._run.checkpoints / latest.read_text()
+        self._engine.load(folder)
+        self._statistics.restore(torch.load(folder / "label-statistics.pt", weights_only=True))
+        torch.set_rng_state(torch.load(folder / f"random-state-{self._rank}.pt", weights_only=True))
+        return Progress(**json.loads((folder / "progress.json").read_text()))
+
+
+def _flush_to_disk(folder: Path) -> None:
+    for path in [*folder.rglob("*"), folder]:
+        handle = os.open(path, os.O_RDONLY)
+        os.fsync(handle)
+        os.close(handle)

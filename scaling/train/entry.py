@@ -1,0 +1,51 @@
+"""The first function a child runs: it arranges the process before anything heavy is imported into it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import threading
+import time
+from multiprocessing import connection, parent_process
+
+from scaling.children import EXIT_PREEMPTED, Assignment, report_outcome
+
+
+def run_child(assignment: Assignment) -> None:
+    """Train one rank of one point in this fresh process; the outcome goes to a file, the log to the run."""
+    os.environ.update(assignment.environment())
+    tempfile.tempdir = None  # forget the server's choice: TMPDIR counts
+    _log_to(assignment)
+    _die_with_parent()
+
+    from scaling.train.child import run_assignment
+
+    outcome = run_assignment(assignment)
+    report_outcome(assignment.scratch, assignment.rank.rank, outcome)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    code = {"done": 0, "preempted": EXIT_PREEMPTED}.get(outcome.state, 1)
+    os._exit(code)  # a failed collective may leave threads that would never let the interpreter end
+
+
+def _log_to(assignment: Assignment) -> None:
+    path = assignment.run_folder / f"log-rank{assignment.rank.rank}.txt"
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+    print(f"--- attempt {assignment.attempt}, process {os.getpid()}, {stamp}", flush=True)
+
+
+def _die_with_parent() -> None:
+    """End this process when its parent does, even by SIGKILL: an orphan would hold ports, memory and a GPU."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="watch-parent").start()

@@ -1,0 +1,100 @@
+"""The evaluations that a point asks for, run by the ranks that trained it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from scaling.data.indexed import IndexedDataset
+from scaling.data.labelled import read_labelled_set
+from scaling.data.tokenizers import load_tokenizer
+from scaling.evaluate.context import EvaluationContext
+from scaling.evaluate.features import Ranks
+from scaling.evaluate.tasks import run_tasks
+from scaling.points import RunPoint
+from scaling.ranks import Rank
+from scaling.records import Evaluation, RunDirectory, append_lines
+from scaling.train.engines.protocol import Engine
+from scaling.train.idf import LabelStatistics
+
+
+class Evaluator:
+    """Evaluates the objective as it stands; every method is called by all ranks together."""
+
+    def __init__(
+        self,
+        point: RunPoint,
+        run: RunDirectory,
+        engine: Engine,
+        statistics: LabelStatistics,
+        *,
+        rank: Rank,
+        barrier: Callable[[], None],
+    ) -> None:
+        self._point = point
+        self._run = run
+        self._engine = engine
+        self._statistics = statistics
+        self._rank = rank
+        self._barrier = barrier
+
+    def held_out_loss(self, samples_seen: int) -> float | None:
+        """The held-out loss now, on rank 0; None on the others."""
+        found = list(self._run_tasks(["held_out_loss"], samples_seen))
+        return found[0].metrics["loss"] if found else None
+
+    def run_missing_tasks(self, samples_seen: int) -> None:
+        """Run what the point asks for and an earlier attempt did not finish, and append each result at once."""
+        for evaluation in self._run_tasks(self._missing(samples_seen), samples_seen):
+            append_lines(self._run.evaluations, [evaluation.model_dump(mode="json")])
+
+    def _missing(self, samples_seen: int) -> list[str]:
+        """The tasks to run, as rank 0 sees them: the ranks must agree, and a file may show late on another machine."""
+        done = {
+            task for task, row in self._run.read_evaluations().items() if row.samples_seen == samples_seen
+        }
+        missing = [[task for task in self._point.evaluation.tasks if task not in done]]
+        dist.broadcast_object_list(missing, src=0, device=self._engine.device)
+        return missing[0]
+
+    def _run_tasks(self, tasks: Sequence[str], samples_seen: int) -> Iterator[Evaluation]:
+        """Yields on rank 0."""
+        return run_tasks(tasks, self._context(samples_seen))
+
+    def _context(self, samples_seen: int) -> EvaluationContext:
+        point, science = self._point, self._point.science
+        scratch = self._run.path / "evaluation-parts"
+        scratch.mkdir(exist_ok=True)
+        return EvaluationContext(
+            objective=self._engine.objective,
+            tokenizer=load_tokenizer(science.tokenizer),
+            image_size=science.image_size,
+            context_length=science.context_length,
+            batch=point.evaluation.batch,
+            samples_seen=samples_seen,
+            device=self._engine.device,
+            validation=IndexedDataset(point.data.validation),
+            labelled=None if point.data.labelled is None else read_labelled_set(point.data.labelled),
+            label_weights_V=self._statistics.label_weights(),
+            ranks=Ranks(
+                scratch=scratch, rank=self._rank.rank, num_ranks=self._rank.num_ranks, barrier=self._barrier
+            ),
+            all_reduce=_all_reduce,
+            autocast=functools.partial(_autocast, self._engine.device.type, science.precision),
+            num_threads=max(1, point.placement.num_workers),
+        )
+
+
+def _all_reduce(total: Tensor) -> None:
+    dist.all_reduce(total)
+
+
+def _autocast(device_type: str, precision: str) -> contextlib.AbstractContextManager[object]:
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device_type, dtype=torch.bfloat16)

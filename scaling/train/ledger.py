@@ -1,0 +1,55 @@
+"""The sample ledger: which samples each step saw, as a checked fact.
+
+One line per step in `samples.jsonl`: step, first and last position in the run's sample sequence, and a hash of the
+ids of the whole global batch. The hash does not depend on the order within the batch, and so not on how many ranks
+shared it: runs on different world sizes, killed and resumed or not, write equal ledgers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import xxhash
+from torch import Tensor
+
+from scaling.records import append_lines
+
+_BITS = 61  # sums of many hashes stay within int64 modulo 2**64; kept positive for readers of the file
+
+
+def hash_of_ids(sample_ids_B: Tensor) -> int:
+    """A hash of a multiset of sample ids: the sum of their xxh64 hashes modulo 2**61."""
+    return sum(xxhash.xxh64_intdigest(str(sample_id)) for sample_id in sample_ids_B.tolist()) % 2**_BITS
+
+
+class SampleLedger:
+    """Collects one line per step on rank 0 and appends them when flushed."""
+
+    def __init__(self, path: Path, global_batch: int, device: torch.device) -> None:
+        self._path = path
+        self._global_batch = global_batch
+        self._device = device
+        self._rows: list[dict[str, Any]] = []
+
+    def note(self, step: int, sample_ids_B: Tensor) -> None:
+        """Note one global batch; called by all ranks with their share."""
+        total = torch.tensor(hash_of_ids(sample_ids_B), dtype=torch.int64, device=self._device)
+        if dist.is_initialized() and dist.get_world_size() > 1:
+            dist.all_reduce(total)  # wraps modulo 2**64, of which 2**61 is a divisor
+        first = step * self._global_batch
+        self._rows.append(
+            {
+                "step": step,
+                "first": first,
+                "last": first + self._global_batch - 1,
+                "ids_hash": f"{int(total) % 2**_BITS:016x}",
+            }
+        )
+
+    def flush(self) -> None:
+        """Write the lines noted so far."""
+        append_lines(self._path, self._rows)
+        self._rows = []

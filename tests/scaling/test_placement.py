@@ -1,0 +1,78 @@
+"""Placement: how a given batch is split, and that nothing else follows from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from scaling.placement import Placement, PlacementSettings, default_workers, per_rank_batch, place
+from scaling.science import Science
+
+
+def put(objective: str, num_ranks: int, global_batch: int = 16_384, **settings: Any) -> Placement:
+    science = Science(
+        objective=objective, image_tower="vit_b16", samples_seen="512M", global_batch=global_batch
+    )
+    return place(science, PlacementSettings(**settings), num_ranks=num_ranks, ranks_per_node=None)
+
+
+@pytest.mark.parametrize("num_ranks", [1, 2, 8, 64, 512])
+@pytest.mark.parametrize("objective", ["superclass", "clip"])
+def test_micro_batches_and_ranks_always_make_up_the_global_batch(objective: str, num_ranks: int) -> None:
+    placement = put(objective, num_ranks)
+    assert 16_384 % (placement.micro_batch * placement.num_ranks) == 0
+    assert placement.num_ranks == num_ranks
+
+
+def test_clip_takes_its_whole_share_of_the_batch_in_one_forward() -> None:
+    assert put("clip", 8).micro_batch == 2_048
+
+
+@pytest.mark.parametrize(
+    ("global_batch", "micro_batch"), [(16_384, 256), (128, 64), (1_000, 250), (2 * 509, 1)]
+)
+def test_superclass_takes_the_largest_even_share_up_to_256(global_batch: int, micro_batch: int) -> None:
+    assert put("superclass", 2, global_batch).micro_batch == micro_batch
+
+
+def test_superclass_may_accumulate_in_any_micro_batch_that_divides_its_share() -> None:
+    assert put("superclass", 8, micro_batch=512).micro_batch == 512
+    with pytest.raises(
+        ValueError, match=r"micro_batch \(500\) must divide the batch per rank \(2,048\): use 256 or 512"
+    ):
+        put("superclass", 8, micro_batch=500)
+
+
+def test_clip_refuses_accumulation_and_says_why() -> None:
+    assert put("clip", 8, micro_batch=2_048).micro_batch == 2_048
+    with pytest.raises(ValueError, match="negatives of one micro-batch instead of those of the global batch"):
+        put("clip", 8, micro_batch=1_024)
+
+
+@pytest.mark.parametrize(
+    ("num_ranks", "message"),
+    [(12, "use 8 or 16 ranks"), (3, "use 2 or 4 ranks"), (20_000, "use 16,384 ranks")],
+)
+def test_a_batch_that_does_not_divide_names_the_nearest_numbers_of_ranks(
+    num_ranks: int, message: str
+) -> None:
+    with pytest.raises(
+        ValueError, match=rf"global_batch \(16,384\) does not divide over .* ranks: {message}"
+    ):
+        per_rank_batch(16_384, num_ranks)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "cpus", "workers"), [(2, 2, 0), (4, 2, 0), (1, 2, 1), (2, 8, 3), (8, 96, 11), (8, 256, 16)]
+)
+def test_loading_processes_share_the_cpus_that_the_ranks_leave(ranks: int, cpus: int, workers: int) -> None:
+    assert default_workers(ranks, cpus) == workers
+
+
+def test_written_settings_are_taken_as_they_are() -> None:
+    placement = put(
+        "superclass", 8, num_workers=5, activation_checkpointing=True, checkpoint_every_samples="64M"
+    )
+    assert (placement.num_workers, placement.activation_checkpointing) == (5, True)
+    assert placement.checkpoint_every_samples == 64_000_000

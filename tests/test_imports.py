@@ -1,0 +1,116 @@
+"""Imports run one way, model_zoo <- scaling <- analysis (records, units only); planning needs no torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+MAY_IMPORT = {
+    "model_zoo": ("model_zoo",),
+    "scaling": ("scaling", "model_zoo"),
+    "analysis": ("analysis", "scaling.records", "scaling.units"),
+}
+FACE = "scaling.cli"  # the only module that may reach analysis, and only inside functions
+
+LOADS_NO_TORCH = ("scaling.plan", "model_zoo.counts", "analysis")
+
+
+def modules(package: str) -> list[tuple[str, Path]]:
+    """Dotted names and files of every module of one of our packages."""
+    files = sorted((ROOT / package).rglob("*.py"))
+    return [
+        (".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"), path)
+        for path in files
+    ]
+
+
+ALL_MODULES = {name: path for package in MAY_IMPORT for name, path in modules(package)}
+
+
+def imports(module: str, path: Path) -> Iterator[tuple[str, bool]]:
+    """Our own modules that a file imports, and whether it does so only inside a function."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    inside = {id(node) for function in functions for node in ast.walk(function)}
+    for node in ast.walk(tree):
+        for name in imported_names(node, module, is_package=path.name == "__init__.py"):
+            if name.partition(".")[0] in MAY_IMPORT:
+                yield name, id(node) in inside
+
+
+def imported_names(node: ast.AST, module: str, is_package: bool) -> list[str]:
+    """What an import statement names, as finely as it says: `from scaling import units` is scaling.units."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    parents = module.split(".") if is_package else module.split(".")[:-1]
+    base = (
+        [*parents[: len(parents) - node.level + 1], *filter(None, [node.module])]
+        if node.level
+        else [node.module or ""]
+    )
+    source = ".".join(base)
+    submodules = [f"{source}.{alias.name}" for alias in node.names if f"{source}.{alias.name}" in ALL_MODULES]
+    return submodules if len(submodules) == len(node.names) else [source, *submodules]
+
+
+def is_allowed(name: str, package: str) -> bool:
+    return any(name == allowed or name.startswith(f"{allowed}.") for allowed in MAY_IMPORT[package])
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_a_package_imports_only_what_stands_before_it(package: str) -> None:
+    wrong = [
+        f"{module} imports {name}"
+        for module, path in modules(package)
+        for name, lazily in imports(module, path)
+        if not is_allowed(name, package) and not (module == FACE and name.startswith("analysis") and lazily)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {
+        module: {name for name, lazily in imports(module, path) if not lazily and name in ALL_MODULES}
+        - {module}
+        for module, path in ALL_MODULES.items()
+    }
+    while leaves := {module for module, needed in graph.items() if not needed & graph.keys()}:
+        for module in leaves:
+            del graph[module]
+    assert not graph, f"among these modules some import each other: {', '.join(sorted(graph))}"
+
+
+@pytest.mark.parametrize("module", LOADS_NO_TORCH)
+def test_planning_and_analysis_load_no_torch(module: str) -> None:
+    package = ROOT / module.replace(".", "/")
+    names = [module, *(name for name, _ in modules(module))] if package.is_dir() else [module]
+    script = f"import sys, {', '.join(names)}; print(sorted({{'torch', 'deepspeed'}} & sys.modules.keys()))"
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "[]", f"{module} loads {result.stdout}"
+
+
+def test_the_rule_sees_every_way_to_write_an_import() -> None:
+    def names(text: str, module: str = "analysis.load", is_package: bool = False) -> list[str]:
+        return imported_names(ast.parse(text).body[0], module, is_package)
+
+    assert names("import scaling.train") == ["scaling.train"]
+    assert names("from scaling import units") == ["scaling.units"]
+    assert names("from scaling.units import parse_quantity") == ["scaling.units"]
+    assert names("from scaling import __version__") == ["scaling"]
+    assert names("from . import units", "scaling.plan") == ["scaling.units"]
+    assert names("from ..units import parse_quantity", "scaling.data.convert") == ["scaling.units"]
+    assert names("from .units import x", "scaling", is_package=True) == ["scaling.units"]
+    assert not is_allowed("scaling.recordsmith", "analysis")
+    assert not is_allowed("scaling", "analysis")
