@@ -12,7 +12,10 @@ fit       a law from points; a fit is a value that carries its evidence, or says
 uncertainty   intervals and bands by resampling cells
 study     points, fit and bootstrap of each objective
 style     colours, markers, ticks and files of all figures
-figures   what is drawn; a figure takes fits and never makes them
+panels    what happens inside one pair of axes
+figures   the figures of the report; a figure takes fits and never makes them
+varied    what varied between the runs and what did not
+wording   the sentences and number formats of the report
 tables    the rows of the report's tables
 report    one self-contained HTML page
 """

@@ -97,8 +97,8 @@ def score_panels(table: pd.DataFrame, metrics: Sequence[str]) -> Drawing:
             axes.set_xlabel("training FLOPs")
     caption = (
         "Higher is better; colours and markers as above. zero_shot and retrieval use the text tower of CLIP, "
-        "zero_shot_head and retrieval_head the scores of SuperClass's label head for the same class or caption "
-        "tokens. Dashed: chance, where the task defines it."
+        "zero_shot_head and retrieval_head the scores of SuperClass's label head for the same class or "
+        "caption tokens. Dashed: chance, where the task defines it."
     )
     kept = [name for name in (*DATA_COLUMNS, "train_flops", *metrics) if name in table]
     title = "Other scores versus training compute"
@@ -157,8 +157,8 @@ def _legend(figure: Figure, study: MetricStudy) -> None:
 def _caption(study: MetricStudy) -> str:
     drawn = [law for law in study.laws.values() if law.fit.law]
     text = (
-        "One marker per run, colour by objective, shape by image_tower; thin lines join the samples_seen of one "
-        "tower. Compute counts everything that is trained."
+        "One marker per run, colour by objective, shape by image_tower; thin lines join the samples_seen of "
+        "one tower. Compute counts everything that is trained."
     )
     if drawn:
         text += " Thick: the fitted law, over the range of its points."

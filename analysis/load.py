@@ -16,7 +16,9 @@ environment.<name>                          versions and device
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,15 @@ PLAN_FILE = "plan.json"
 Row = dict[str, Any]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class SweepPlan:
+    """The parts of a sweep's plan.json (scaling.plan) that the analysis reads."""
+
+    question: str = ""
+    costs: Mapping[str, PlannedCost] = dataclasses.field(default_factory=dict)  # by run_id
+    varied: tuple[Mapping[str, Any], ...] = ()  # rows with field, kind, values
+
+
 def load_sweep(runs: Path) -> pd.DataFrame:
     """One row per run directory of the sweep folder `runs` (runs/<sweep>), ordered by run_id.
 
@@ -41,8 +52,8 @@ def load_sweep(runs: Path) -> pd.DataFrame:
         raise ValueError(
             f"{runs}: no such folder; give the folder of a sweep, runs/<sweep>, that was launched before."
         )
-    plans = planned_costs(runs)
-    rows = [_row(directory, plans) for directory in run_directories(runs)]
+    costs = read_plan(runs).costs
+    rows = [_row(directory, costs) for directory in run_directories(runs)]
     table = pd.DataFrame(rows)
     return table.reindex(columns=[*BASE_COLUMNS, *(c for c in table.columns if c not in BASE_COLUMNS)])
 
@@ -54,40 +65,32 @@ def metric_columns(table: pd.DataFrame) -> list[str]:
     return [column for column in metrics if not column.endswith(".chance")]
 
 
-def read_plan(runs: Path) -> dict[str, Any]:
-    """The sweep's plan.json as written; empty if there is none, ValueError if it is not a JSON object."""
+def read_plan(runs: Path) -> SweepPlan:
+    """What the sweep's plan.json says; an empty plan if there is none, ValueError if it does not parse."""
     path = runs / PLAN_FILE
     if not path.exists():
-        return {}
+        return SweepPlan()
     try:
-        plan: Any = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON ({error}); write it again with `scaling plan`.") from error
-    if not isinstance(plan, dict):
-        raise ValueError(f"{path}: must hold a JSON object; write it again with `scaling plan`.")
-    return plan
+        plan: dict[str, Any] = json.loads(path.read_text())
+        costs = {row["point"]["run_id"]: PlannedCost.model_validate(row["cost"]) for row in plan["points"]}
+        return SweepPlan(question=plan["question"], costs=costs, varied=tuple(plan["varied"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a plan ({error!r}); write it again with `scaling plan`.") from error
 
 
-def planned_costs(runs: Path) -> dict[str, PlannedCost]:
-    """Planned cost by run_id, from the sweep's plan.json; empty without one."""
-    costs: dict[str, PlannedCost] = {}
-    for entry in read_plan(runs).get("points", []):
-        run_id = entry.get("run_id") or entry.get("point", {}).get("run_id")
-        if run_id and "cost" in entry:
-            costs[run_id] = PlannedCost.model_validate(entry["cost"])
-    return costs
-
-
-def _row(directory: RunDirectory, plans: dict[str, PlannedCost]) -> Row:
+def _row(directory: RunDirectory, costs: Mapping[str, PlannedCost]) -> Row:
     row: Row = {"sweep": directory.path.parent.name, "run_id": directory.path.name}
     try:
         point = json.loads(directory.point.read_text())
         status, record = directory.read_status(), directory.read_record()
     except (ValidationError, ValueError, OSError) as error:
-        return row | {"status": UNREADABLE, "reason": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
+        return row | {
+            "status": UNREADABLE,
+            "reason": f"{type(error).__name__}: {' '.join(str(error).split())}",
+        }
     row |= {"sweep": point["sweep"], "run_id": point["run_id"], **_flat(point["science"])}
     if record is None:
-        plan = plans.get(row["run_id"])
+        plan = costs.get(row["run_id"])
         return row | _standing(status) | (_planned(plan) if plan else {})
     return row | {"status": "done", "reason": ""} | _planned(record.planned) | _finished(record)
 

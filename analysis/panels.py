@@ -135,7 +135,7 @@ def _set_limits(axes: Axes, scored: pd.DataFrame, waiting: pd.DataFrame, guessin
 def _draw_waiting(
     axes: Axes, waiting: pd.DataFrame, colours: Mapping[str, str], markers: Mapping[str, str]
 ) -> None:
-    """Runs without a score, hollow, at their planned compute: failed at the top edge, others at the bottom."""
+    """Runs without a score, hollow, at their planned compute: failed at the top, others at the bottom."""
     failed = waiting["status"].isin(FAILED_STATUSES)
     for (label, height), of_label in zip(EDGES.items(), (failed, ~failed), strict=True):
         runs = waiting[of_label].dropna(subset=["planned_train_flops"]).sort_values("planned_train_flops")

@@ -15,7 +15,7 @@ from analysis import style
 from analysis.figures import Drawing, error_versus_compute, loss_panels, score_panels
 from analysis.filters import error_label
 from analysis.fit import GRADIENT_TOLERANCE, MIN_COMPUTE_VALUES
-from analysis.load import load_sweep, metric_columns, read_plan
+from analysis.load import SweepPlan, load_sweep, metric_columns, read_plan
 from analysis.problem import IDENTIFICATION_LEVEL, FitOptions
 from analysis.study import MetricStudy, study_metric
 from analysis.tables import (
@@ -28,9 +28,7 @@ from analysis.tables import (
 )
 from analysis.uncertainty import MIN_CELLS, NUM_REFITS
 from analysis.varied import what_varied
-from analysis.wording import headline
-from analysis.wording import runs as runs_text
-from analysis.wording import share, standing
+from analysis.wording import headline, num_runs, protocols, share, standing
 from scaling.records import WriteError, write_atomically
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -42,13 +40,14 @@ def write_report(
 ) -> Path:
     """The path of the written page: what the runs below `runs` (runs/<sweep>) say, finished or not.
 
-    `varied` holds rows with field, kind and values (scaling.confounds); left out, it is computed from the
-    runs. Figures go to `figures/` beside the page.  ValueError for a missing sweep folder or an output that
-    is not .html.
+    `varied` holds rows with field, kind and values (scaling.confounds); left out, it is the plan's
+    table or, without one, computed from the runs.  Figures go to `figures/` beside the page.  ValueError for
+    a missing sweep folder or an output that is not .html, WriteError where nothing can be written.
     """
     if output.suffix != ".html":
         raise ValueError(f"{output}: the report is an HTML page; give a path that ends in .html.")
     table, plan = load_sweep(runs), read_plan(runs)
+    figures = _make_folder(output.parent / "figures")
     studies = [study_metric(table, name) for name in dict.fromkeys((metric, LOSS))]
     drawings = draw(studies)
     environment = jinja2.Environment(
@@ -59,15 +58,14 @@ def write_report(
     )
     page = environment.get_template("report.html").render(
         sweep=runs.resolve().name,
-        question=str(plan.get("question") or ""),
+        question=plan.question,
         figures=[_figure(drawing) for drawing in drawings],
         **_findings(table, plan, studies),
-        **_tables(table, studies, varied if varied is not None else what_varied(table)),
+        **_tables(table, studies, varied if varied is not None else _varied(table, plan)),
         **_method(),
     )
-    _make_folder(output.parent / "figures")
     for drawing in drawings:
-        _save(drawing, output.parent / "figures")
+        _save(drawing, figures)
     write_atomically(output, page)
     return output
 
@@ -87,28 +85,24 @@ def _summaries(metrics: Sequence[str]) -> list[str]:
     return [name for name in metrics if not name.endswith(("_recall_at_1", "_recall_at_5"))]
 
 
-def _findings(table: pd.DataFrame, plan: Mapping[str, Any], studies: Sequence[MetricStudy]) -> dict[str, Any]:
+def _findings(table: pd.DataFrame, plan: SweepPlan, studies: Sequence[MetricStudy]) -> dict[str, Any]:
     main = studies[0]
     counts = table["status"].value_counts()
     colours = style.objective_colours(list(main.laws))
     finished = table["finished_at"].dropna().max() if "finished_at" in table else ""
     return {
         "counts": ", ".join(f"{count} {status}" for status, count in counts.items()) or "none yet",
-        "num_runs": runs_text(len(table)),
+        "num_runs": num_runs(len(table)),
         "last_finished": finished,
         "metric": error_label(main.metric),
         "headlines": [(name, colours[name], headline(main, law)) for name, law in main.laws.items()],
-        "missing": standing(table, max(len(plan.get("points", [])) - len(table), 0)),
+        "missing": standing(table, len(plan.costs.keys() - set(table["run_id"]))),
     }
 
 
 def _tables(
     table: pd.DataFrame, studies: Sequence[MetricStudy], varied: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    protocols = [
-        name for name in table.columns if name.startswith("evaluation.") and name.endswith(".protocol")
-    ]
-    used = {name.split(".")[1]: sorted(table[name].dropna().unique()) for name in protocols}
     return {
         "fits": fit_table(studies),
         "costs": cost_table(table),
@@ -117,8 +111,13 @@ def _tables(
         "constant": varied_table(varied, constant=True),
         "ledger": ledger_table(studies),
         "environment": environment_table(table),
-        "protocols": "; ".join(f"{task}: {', '.join(names)}" for task, names in used.items()),
+        "protocols": "; ".join(f"{task}: {', '.join(names)}" for task, names in protocols(table).items()),
     }
+
+
+def _varied(table: pd.DataFrame, plan: SweepPlan) -> Sequence[Mapping[str, Any]]:
+    """The planner's table, which knows the declared axes, if the plan covers all runs; else the runs' own."""
+    return plan.varied if plan.varied and set(table["run_id"]) <= plan.costs.keys() else what_varied(table)
 
 
 def _method() -> dict[str, Any]:
@@ -145,13 +144,12 @@ def _figure(drawing: Drawing) -> dict[str, Any]:
     }
 
 
-def _make_folder(folder: Path) -> None:
+def _make_folder(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise WriteError(
-            f"{folder}: cannot be created ({error.strerror}); choose another output folder."
-        ) from error
+        raise WriteError(f"{folder}: cannot be created ({error.strerror}); choose another folder.") from error
+    return folder
 
 
 def _save(drawing: Drawing, folder: Path) -> None:

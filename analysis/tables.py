@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from analysis.load import metric_columns
-from analysis.study import MetricStudy, objectives_of
+from analysis.study import MetricStudy, ObjectiveLaw, objectives_of
+from analysis.uncertainty import PARAMETERS
 from analysis.wording import ABSENT, flops, number, quantity, score, share, with_interval
 
 QUANTITIES = ("samples_seen", "warmup_samples", "global_batch")
@@ -82,49 +83,38 @@ def score_table(table: pd.DataFrame) -> Table:
 
 def fit_table(studies: Iterable[MetricStudy]) -> Table:
     """One row per metric and objective: the law with intervals and the evidence for it."""
-    names = ("metric", "objective", "status", "floor", "scale", "exponent", "reference FLOPs", "runs")
+    names = ("metric", "objective", "status", *PARAMETERS, "reference FLOPs", "runs")
     evidence = ("cells", "explained", "gradient", "starts agreeing", "refits failed")
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for study in studies:
-        for law in study.laws.values():
-            fit, bootstrap = law.fit, law.bootstrap
-            rows.append(
-                (
-                    study.metric,
-                    law.objective,
-                    f"{fit.status.value}: {fit.reason}" if fit.reason else fit.status.value,
-                    with_interval(law, "floor"),
-                    with_interval(law, "scale"),
-                    with_interval(law, "exponent"),
-                    flops(fit.law.reference_compute) if fit.law else ABSENT,
-                    str(fit.num_points),
-                    str(bootstrap.num_cells) if bootstrap else ABSENT,
-                    share(fit.explained_share),
-                    ABSENT if fit.gradient_norm is None else f"{fit.gradient_norm:.0e}",
-                    share(fit.starts_agreeing),
-                    share(bootstrap.failed_share if bootstrap else None),
-                )
-            )
+        rows += [(study.metric, law.objective, *_fit_cells(law)) for law in study.laws.values()]
     headings = (*(("", name) for name in names), *(("evidence", name) for name in evidence))
     return Table(headings=headings, rows=tuple(rows))
+
+
+def _fit_cells(law: ObjectiveLaw) -> tuple[str, ...]:
+    fit, bootstrap = law.fit, law.bootstrap
+    return (
+        f"{fit.status.value}: {fit.reason}" if fit.reason else fit.status.value,
+        *(with_interval(law, name) for name in PARAMETERS),
+        flops(fit.law.reference_compute) if fit.law else ABSENT,
+        str(fit.num_points),
+        str(bootstrap.num_cells) if bootstrap else ABSENT,
+        share(fit.explained_share),
+        ABSENT if fit.gradient_norm is None else f"{fit.gradient_norm:.0e}",
+        share(fit.starts_agreeing),
+        share(bootstrap.failed_share if bootstrap else None),
+    )
 
 
 def ledger_table(studies: Iterable[MetricStudy]) -> Table:
     """How many runs entered each fit, and under which rule the others did not."""
     rows: list[tuple[str, ...]] = []
     for study in studies:
-        what = study.metric
-        rows.append((what, "used in the fit", str(len(study.selection.points)), ""))
-        for rule in study.selection.rules:
-            if rule.run_ids:
-                rows.append(
-                    (
-                        what,
-                        f"{rule.name}: {rule.description}",
-                        str(len(rule.run_ids)),
-                        ", ".join(rule.run_ids),
-                    )
-                )
+        rows.append((study.metric, "used in the fit", str(len(study.selection.points)), ""))
+        for rule in (rule for rule in study.selection.rules if rule.run_ids):
+            why, which = f"{rule.name}: {rule.description}", ", ".join(rule.run_ids)
+            rows.append((study.metric, why, str(len(rule.run_ids)), which))
     return Table(headings=tuple(("", name) for name in ("metric", "rule", "runs", "which")), rows=tuple(rows))
 
 
@@ -133,11 +123,8 @@ def environment_table(table: pd.DataFrame) -> Table:
     rows = []
     for column in (name for name in table.columns if name.startswith("environment.")):
         counts = table[column].value_counts()
-        text = (
-            [f"{value} ({count} runs)" for value, count in counts.items()]
-            if len(counts) > 1
-            else map(str, counts.index)
-        )
+        shared = len(counts) == 1
+        text = [str(value) if shared else f"{value} ({count} runs)" for value, count in counts.items()]
         rows.append((column.removeprefix("environment."), ", ".join(text)))
     return Table(headings=(("", "name"), ("", "value")), rows=tuple(rows))
 

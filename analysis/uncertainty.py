@@ -28,6 +28,7 @@ LEVEL = 0.95
 MAX_FAILED_SHARE = 0.5  # above it the surviving refits say more about who survived than about the law
 
 Parameter = Literal["floor", "scale", "exponent"]
+PARAMETERS: tuple[Parameter, ...] = ("floor", "scale", "exponent")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

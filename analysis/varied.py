@@ -32,7 +32,7 @@ def what_varied(table: pd.DataFrame) -> list[dict[str, Any]]:
     """
     fields = [name for name in table.columns if is_science(name)]
     fields.sort(key=lambda name: AXIS_ORDER.index(name) if name in AXIS_ORDER else len(AXIS_ORDER))
-    known = table.dropna(subset=fields[:1]) if fields else table
+    known = table.sort_values("planned_train_flops").dropna(subset=fields[:1])  # values: small runs first
     rows: list[dict[str, Any]] = []
     axes: list[str] = []
     for field in fields:

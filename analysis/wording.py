@@ -7,8 +7,9 @@ import math
 import pandas as pd
 
 from analysis.filters import FAILED_STATUSES, error_label, is_loss
+from analysis.load import metric_columns
 from analysis.study import MetricStudy, ObjectiveLaw
-from analysis.uncertainty import Parameter
+from analysis.uncertainty import PARAMETERS, Parameter
 from scaling.units import format_flops, format_quantity
 
 ABSENT = "–"  # a number that was not recorded
@@ -54,10 +55,11 @@ def with_interval(law: ObjectiveLaw, parameter: Parameter) -> str:
 
 
 def headline(study: MetricStudy, law: ObjectiveLaw) -> str:
-    """What the runs of one objective say: measured range, then the law with intervals or why there is none."""
+    """What the runs of one objective say: measured range, then the law with intervals or why not."""
     what = error_label(study.metric)
     if law.points.empty:
-        return f"no finished run has a {what} yet, so no law is stated."
+        recorded = ", ".join(metric_columns(study.table)) or "nothing yet"
+        return f"no finished run has a {what}, so no law is stated (recorded: {recorded})."
     first = law.points.sort_values("train_flops").iloc[0]
     best = law.points.sort_values("error").iloc[0]
     text = f"{what} {number(first['error'])} at {flops(first['train_flops'])} training FLOPs"
@@ -70,11 +72,11 @@ def _law_sentence(law: ObjectiveLaw) -> str:
     fitted = law.fit.law
     if fitted is None:
         status = law.fit.status.value.replace("_", " ")
-        return f"No law is stated ({status}, {runs(law.fit.num_points)}): {law.fit.reason}."
+        return f"No law is stated ({status}, {num_runs(law.fit.num_points)}): {law.fit.reason}."
+    parameters = ", ".join(f"{name} {with_interval(law, name)}" for name in PARAMETERS)
     text = (
-        f"Fitted to {runs(law.fit.num_points)}: error = floor + scale × "
-        f"(C / {flops(fitted.reference_compute)})^−exponent with floor {with_interval(law, 'floor')}, scale {with_interval(law, 'scale')}, "
-        f"exponent {with_interval(law, 'exponent')}. {_interval_sentence(law)}"
+        f"Fitted to {num_runs(law.fit.num_points)}: error = floor + scale × "
+        f"(C / {flops(fitted.reference_compute)})^−exponent with {parameters}. {_interval_sentence(law)}"
     )
     interval = law.bootstrap.interval("exponent") if law.bootstrap else None
     if interval and interval[1] > LOOSE * interval[0]:
@@ -93,22 +95,33 @@ def _interval_sentence(law: ObjectiveLaw) -> str:
 
 
 def standing(table: pd.DataFrame, num_not_started: int) -> list[str]:
-    """What is missing from the sweep, a sentence per kind; empty when every run is done."""
+    """What is missing from the sweep or does not compare, a sentence per kind; empty when all is well."""
     sentences = []
     for run in table[table["status"].isin(FAILED_STATUSES)].to_dict("records"):
         reason = str(run["reason"]).rstrip(".") or "no reason recorded"
         sentences.append(f"{run['run_id']} failed ({run['status']}): {reason}.")
     for status in table["status"][~table["status"].isin([*FAILED_STATUSES, "done"])].unique():
         run_ids = table.loc[table["status"] == status, "run_id"]
-        sentences.append(f"{runs(len(run_ids))} {status}: {', '.join(run_ids)}.")
+        sentences.append(f"{num_runs(len(run_ids))} {status}: {', '.join(run_ids)}.")
     if num_not_started:
-        sentences.append(f"{num_not_started} planned points have no run directory yet.")
+        sentences.append(f"Planned, but without a run directory: {num_runs(num_not_started)}.")
     if table.empty:
         sentences.append("The sweep folder holds no run.")
+    for task, names in protocols(table).items():
+        if len(names) > 1:
+            sentences.append(f"{task} was measured by {len(names)} protocols: its scores do not all compare.")
     return sentences
 
 
-def runs(count: int) -> str:
+def protocols(table: pd.DataFrame) -> dict[str, list[str]]:
+    """The procedures, with versions, by which each task was measured."""
+    columns = [
+        name for name in table.columns if name.startswith("evaluation.") and name.endswith(".protocol")
+    ]
+    return {name.split(".")[1]: sorted(map(str, table[name].dropna().unique())) for name in columns}
+
+
+def num_runs(count: int) -> str:
     """A number of runs in words: "1 run", "9 runs"."""
     return f"{count} run" if count == 1 else f"{count} runs"
 

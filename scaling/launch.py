@@ -65,7 +65,7 @@ def _prepare(options: argparse.Namespace, rank: Rank, has_cuda: bool) -> tuple[l
     """The points to train and the plan of all; everything that can be refused is refused here."""
     sweep = load_sweep(options.sweep, options.set)
     points = resolve_points(sweep, num_ranks=rank.num_ranks, ranks_per_node=rank.local_num_ranks)
-    plan = plan_sweep(points, options.accelerator or detect_accelerator(has_cuda))
+    plan = plan_sweep(points, options.accelerator or detect_accelerator(has_cuda), question=sweep.question)
     chosen = [point for point in points if fnmatch.fnmatch(point.run_id, options.only)]
     if not chosen:
         known = "\n  ".join(point.run_id for point in points)

@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import time
+import uuid
 from pathlib import Path
 
 from scaling.records import write_atomically
@@ -83,7 +84,7 @@ def _holder() -> dict[str, object]:
 
 
 def _create(folder: Path, token: int) -> bool:
-    aside = folder / f".{socket.gethostname()}.{os.getpid()}.tmp"
+    aside = folder / f".{uuid.uuid4().hex}.tmp"
     write_atomically(aside, json.dumps(_holder()))
     try:
         os.link(aside, _path(folder, token))

@@ -111,10 +111,10 @@ class Launcher:
             outcome = self._joint_outcome(index)
         except (Terminated, PeerLost) as error:
             child.stop()
-            self._clean(assignment, was_clean=False)
+            self._clean(assignment)
             self._close(point, Outcome(state="killed", reason=str(error), at=time.time()), order)
             raise Terminated(str(error)) from error
-        self._clean(assignment, was_clean=outcome.is_good)
+        self._clean(assignment)
         outcome = self._close(point, outcome, order)
         self._tell(index, point, outcome, time.monotonic() - start)
         return outcome
@@ -166,13 +166,12 @@ class Launcher:
         if self._ancestry.is_broken():
             raise Terminated("the launcher that started this rank is gone")
 
-    def _clean(self, assignment: Assignment, *, was_clean: bool) -> None:
+    def _clean(self, assignment: Assignment) -> None:
         """Free what the children left on this machine; all of them have ended."""
         if not self._rank.is_local_leader:
             return
         remove_allreduce_buffers(assignment.port)
-        if not was_clean:
-            remove_streaming_segments(assignment.scratch)
+        remove_streaming_segments(assignment.scratch)
         remove_scratch(assignment.scratch)
 
     def _close(self, point: RunPoint, outcome: Outcome, order: dict[str, Any]) -> Outcome:

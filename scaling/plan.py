@@ -18,17 +18,8 @@ from scaling.units import format_flops, format_quantity
 
 PLAN_VERSION = 1
 
-PLAN_COLUMNS = (
-    "run",
-    "steps",
-    "samples seen",
-    "parameters: image tower",
-    "text tower",
-    "head",
-    "training FLOPs per sample",
-    "training FLOPs",
-    "device-hours",
-)
+PLAN_COLUMNS = ("run", "steps", "samples\nseen", "image\ntower", "text\ntower", "head", "FLOPs/\nsample", "FLOPs", "device\nhours")
+"""Towers and head: parameters. FLOPs: of training, forward and backward, 2 x multiply-adds, no recomputation."""
 
 
 class _Frozen(BaseModel):
@@ -47,6 +38,7 @@ class Plan(_Frozen):
 
     plan_version: int = PLAN_VERSION
     sweep: str
+    question: str
     accelerator: str
     num_devices: int
     points: tuple[PlannedPoint, ...]  # cheapest first
@@ -69,12 +61,13 @@ class Plan(_Frozen):
         return any(planned.point.is_provisional for planned in self.points)
 
 
-def plan_sweep(points: Sequence[RunPoint], accelerator_name: str) -> Plan:
+def plan_sweep(points: Sequence[RunPoint], accelerator_name: str, *, question: str = "") -> Plan:
     """The plan of resolved points on a named accelerator; the devices are the points' ranks."""
     device = accelerator(accelerator_name)
     assert points and len({(point.sweep, point.placement.num_ranks) for point in points}) == 1
     return Plan(
         sweep=points[0].sweep,
+        question=question,
         accelerator=device.name,
         num_devices=points[0].placement.num_ranks,
         points=tuple(PlannedPoint(point=point, cost=planned_cost(point.science, device)) for point in points),
@@ -97,15 +90,15 @@ def write_plan(plan: Plan, path: Path) -> None:
 
 
 def plan_rows(plan: Plan) -> list[tuple[str, ...]]:
-    """One row of text per point under PLAN_COLUMNS; a provisional run id ends in "(provisional)"."""
+    """One row of text per point under PLAN_COLUMNS."""
     return [_row(planned) for planned in plan.points]
 
 
 def _row(planned: PlannedPoint) -> tuple[str, ...]:
     point, cost = planned.point, planned.cost
-    parameters = [f"{cost.parameters[part]:,}" for part in ("image_tower", "text_tower", "head")]
+    parameters = [format_parameters(cost.parameters[part]) for part in ("image_tower", "text_tower", "head")]
     return (
-        f"{point.run_id} (provisional)" if point.is_provisional else point.run_id,
+        point.run_id,
         f"{cost.steps:,}",
         format_quantity(cost.steps * point.science.global_batch),
         *parameters,
@@ -130,7 +123,20 @@ def cost_summary(plan: Plan) -> str:
     return f"{len(plan.points)} runs, {flops} training FLOPs, {hours} device-hours on {plan.accelerator}"
 
 
+def format_parameters(number: int) -> str:
+    """Parameters with three significant digits, "-" for none: 21666048 -> "21.7M"."""
+    return format_quantity(int(float(f"{number:.3g}"))) if number else "-"
+
+
 def format_hours(hours: float) -> str:
     """Hours with three significant digits: 22612.3 -> "22,600", 0.01234 -> "0.0123"."""
     rounded = float(f"{hours:.3g}")
     return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:.3g}"
+
+
+def read_plan_points(path: Path) -> list[str]:
+    """The run ids of a written plan, in their order; none if it does not exist."""
+    if not path.exists():
+        return []
+    plan = json.loads(path.read_text(encoding="utf-8"))
+    return [planned["point"]["run_id"] for planned in plan["points"]]

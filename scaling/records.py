@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -121,7 +122,7 @@ def write_atomically(path: Path, text: str) -> None:
 
     Raises WriteError naming the file and the cause (full disk, read-only folder).
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with open(aside, "w", encoding="utf-8") as stream:
             stream.write(text)

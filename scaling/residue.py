@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 from scaling.records import write_atomically
@@ -33,20 +34,27 @@ def note_streaming_segments(scratch: Path, prefix: int) -> None:
 
 
 def remove_streaming_segments(scratch: Path) -> int:
-    """Bytes freed: the noted segments that a killed child left; a name that another job took since is kept."""
+    """Bytes freed: the noted segments; a name that another job took since then is kept.
+
+    Children end without Python's exit handlers, in which streaming would have done this, so it is done here for
+    finished and killed children alike. The resource tracker, which parent and children share, is told: at this
+    process's end it would otherwise unlink the names again, whoever has them by then.
+    """
     note = scratch / _SEGMENTS_FILE
     if not note.exists():
         return 0
+    noted = json.loads(note.read_text())
+    owned = [SHARED_MEMORY / name for name, inode in noted.items() if _has_inode(SHARED_MEMORY / name, inode)]
     freed = 0
-    prefixes = set()
-    for name, inode in json.loads(note.read_text()).items():
-        path = SHARED_MEMORY / name
-        if path.exists() and path.stat().st_ino == inode:
+    for prefix in {path.name.split("_")[0] for path in owned}:
+        for path in SHARED_MEMORY.glob(f"{prefix}_*"):  # those of the running epoch were made after the note
             freed += _unlink(path)
-            prefixes.add(name.split("_")[0])
-    for prefix in prefixes:  # made after the note was taken: the epoch's sample order
-        freed += sum(_unlink(path) for path in SHARED_MEMORY.glob(f"{prefix}_*"))
+            resource_tracker.unregister(f"/{path.name}", "shared_memory")
     return freed
+
+
+def _has_inode(path: Path, inode: int) -> bool:
+    return path.exists() and path.stat().st_ino == inode
 
 
 def remove_scratch(scratch: Path) -> None:

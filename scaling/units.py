@@ -40,5 +40,6 @@ def format_quantity(number: int) -> str:
 
 
 def format_flops(flops: float) -> str:
-    """FLOPs with three significant digits: 1.23e21 -> "1.23e+21"."""
-    return f"{flops:.3g}"
+    """FLOPs with three significant digits: 1.234e21 -> "1.23e21"."""
+    mantissa, exponent = f"{flops:.2e}".split("e")
+    return f"{mantissa}e{int(exponent)}"

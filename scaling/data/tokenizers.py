@@ -31,8 +31,8 @@ from scaling.suggest import did_you_mean
 NUM_BYTE_TOKENS = 512  # 256 bytes, alone and as the end of a word
 NUM_SPECIAL_TOKENS = 2  # start and end of text, the two highest ids
 CACHED_WORDS = 65_536  # words whose merges are remembered; the reference remembers every word it ever saw
-# open_clip.tokenizer.SimpleTokenizer.pat without its special tokens, run by the same `regex`: the Unicode tables
-# of the Rust library differ in what is a letter.
+# open_clip.tokenizer.SimpleTokenizer.pat without its special tokens, and run by the same library: the Unicode
+# tables of the Rust one differ in what is a letter.
 WORDS = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+", regex.IGNORECASE)
 
 

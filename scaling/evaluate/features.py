@@ -97,12 +97,15 @@ def extract_rows(
     with torch.no_grad():
         parts = [measure(images) for images in reader.batches(dataset, ranks.share(len(dataset)))]
     for name in parts[0] if parts else ():
-        np.save(_part(ranks, name, ranks.rank), np.concatenate([part[name] for part in parts]))
+        rows = np.concatenate([part[name] for part in parts])
+        if not np.isfinite(rows).all():
+            raise ValueError(f"{dataset.folder}: the model's {name} are not finite: it has diverged.")
+        np.save(_part(ranks, name, ranks.rank), rows)
     ranks.barrier()
     num_parts = min(ranks.num_ranks, len(dataset))  # ranks beyond have no image
-    rows = {name: _join(ranks, name, num_parts) for name in parts[0]} if ranks.is_main else None
+    joined = {name: _join(ranks, name, num_parts) for name in parts[0]} if ranks.is_main else None
     ranks.barrier()  # else a faster rank could write its next rows over parts that are still being read
-    return rows
+    return joined
 
 
 def to_rows(rows: Tensor) -> npt.NDArray[Any]:

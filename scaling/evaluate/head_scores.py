@@ -12,16 +12,19 @@ from model_zoo.targets import LabelSets
 # Shapes.  B images, D features, V vocabulary, M texts.
 
 
+def in_full_precision(device: torch.device) -> torch.autocast:
+    """A context in which scores are fp32 whatever the run's precision: bf16 makes ties of near scores."""
+    return torch.autocast(device.type, enabled=False)
+
+
 def log_probabilities(objective: SuperClass, features_BD: Tensor) -> Tensor:
-    """log p(token | image) [B, V] in fp32: the log-softmax of the head's logits."""
-    return objective.head_logits(features_BD).float().log_softmax(dim=1)
+    """log p(token | image) [B, V], fp32: the log-softmax of the head's logits."""
+    with in_full_precision(features_BD.device):
+        return objective.head_logits(features_BD.float()).log_softmax(dim=1)
 
 
 def text_scores(log_values_BV: Tensor, texts: LabelSets) -> Tensor:
-    """For every text the weighted mean of its tokens' values in every image, [B, M].
-
-    The weights are the texts' probabilities, which sum to 1 over the tokens of a text.
-    """
+    """The mean over a text's tokens of their values in an image, weighted by their probabilities, [B, M]."""
     assert texts.probabilities_N is not None
     scores_MB = F.embedding_bag(
         texts.ids_N,
@@ -31,12 +34,3 @@ def text_scores(log_values_BV: Tensor, texts: LabelSets) -> Tensor:
         per_sample_weights=texts.probabilities_N.to(log_values_BV.dtype),
     )
     return scores_MB.T
-
-
-def log_marginal(objective: SuperClass, features_ND: Tensor, batch: int) -> Tensor:
-    """log p(token) [V]: the mean over the images of p(token | image)."""
-    sums = [
-        log_probabilities(objective, features_BD).exp().sum(dim=0, dtype=torch.float64)
-        for features_BD in torch.split(features_ND, batch)
-    ]
-    return (torch.stack(sums).sum(dim=0) / len(features_ND)).log().float()

@@ -1,8 +1,8 @@
 """The objective's own loss on held-out pairs; the main caption of every image.
 
 SuperClass: mean over all samples of the softmax cross-entropy against the labels of the caption, weighted as
-the context says.  CLIP: InfoNCE within batches of a fixed size, in the order of the set, because it grows with
-the number of captions to choose from; samples beyond the last whole batch are left out.
+the context says.  CLIP: InfoNCE within batches of a fixed size, in the order of the set, because it grows
+with the number of captions to choose from; samples beyond the last whole batch are left out.
 """
 
 from __future__ import annotations

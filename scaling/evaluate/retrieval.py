@@ -5,6 +5,7 @@ All captions of an image count as its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,10 +15,11 @@ from torch import Tensor
 from model_zoo.targets import LabelSets
 from scaling.evaluate.context import EvaluationContext, Outcome, captions_of
 from scaling.evaluate.features import ImageBatch, Rows, to_rows
-from scaling.evaluate.head_scores import log_marginal, log_probabilities, text_scores
+from scaling.evaluate.head_scores import log_probabilities, text_scores
 from scaling.evaluate.recall import Scores, chances, recalls
 
-# Shapes.  N images, M captions, B images of a block, E joint embedding, D features, V vocabulary.
+# Shapes.  N images, M captions, B images of a block, E joint embedding, D features, V vocabulary,
+# L tokens.
 
 
 def retrieval(context: EvaluationContext) -> Outcome | None:
@@ -26,12 +28,10 @@ def retrieval(context: EvaluationContext) -> Outcome | None:
 
     def measure(images: ImageBatch) -> Rows:
         tokens_ML = context.tokens([caption for sample in images.samples for caption in captions_of(sample)])
-        captions = [
-            to_rows(objective.encode_text(tokens)) for tokens in torch.split(tokens_ML, context.batch)
-        ]
+        texts = [objective.encode_text(tokens_BL) for tokens_BL in torch.split(tokens_ML, context.batch)]
         return {
             "images": to_rows(objective.encode_image(images.images_BCHW)),
-            "captions": np.concatenate(captions),
+            "captions": to_rows(torch.cat(texts)),
             "num_captions": _num_captions(images),
         }
 
@@ -40,19 +40,22 @@ def retrieval(context: EvaluationContext) -> Outcome | None:
         return None
     images_NE = torch.from_numpy(rows["images"]).to(context.device)
     captions_ME = torch.from_numpy(rows["captions"]).to(context.device)
-    return _outcome(
-        context, rows, lambda start, stop: images_NE[start:stop] @ captions_ME.T, "cosine-recall@1", {}
-    )
+
+    def cosines(start: int, stop: int) -> Tensor:
+        return images_NE[start:stop] @ captions_ME.T
+
+    return _outcome(context, rows, cosines, "cosine-recall@1", {})
 
 
 def retrieval_head(context: EvaluationContext) -> Outcome | None:
-    """Recalls on rank 0, protocol head-token-pmi@1.
+    """Recalls on rank 0, protocol head-bag-pmi@1.
 
-    score(image, caption) = sum over the caption's distinct tokens t of w_t [log p(t | image) - log p(t)]:
-    p(. | image) is the softmax of the head's logits, p(t) its mean over the images of the set, and w the
-    weights of training (uniform without), normalised to sum 1 per caption.  This is the mean pointwise mutual
-    information of image and token, which is what a contrastive score estimates; without p(t) every image
-    would prefer captions of frequent words.  p(t) does not change the order of images for a caption.
+    score(image, caption) = log p(caption | image) - log p(caption): the pointwise mutual information of the
+    two, which is what a contrastive score estimates.  A caption is the bag of its distinct tokens:
+    log p(caption | image) = sum over them of w_t log p(t | image), with p(. | image) the softmax of the
+    head's logits and w the weights of training (uniform without) scaled to mean 1 per caption.  p(caption) is the
+    mean of p(caption | image) over the images of the set: without it every image would prefer short captions
+    of frequent words.  It does not change the order of images for a caption.
     """
     objective = context.superclass("retrieval_head")
 
@@ -70,16 +73,21 @@ def retrieval_head(context: EvaluationContext) -> Outcome | None:
         return None
     features_ND = torch.from_numpy(rows["features"]).to(context.device)
     captions = _label_sets(rows).to(context.device).with_probabilities(context.label_weights_V)
-    with torch.no_grad(), context.autocast():
-        log_p_V = log_marginal(objective, features_ND, context.batch)
 
-    def scores(start: int, stop: int) -> Tensor:
-        with torch.no_grad(), context.autocast():
+    def log_likelihoods(start: int, stop: int) -> Tensor:
+        with torch.no_grad():
             log_p_BV = log_probabilities(objective, features_ND[start:stop])
-        return text_scores(log_p_BV - log_p_V, captions)
+        return text_scores(log_p_BV, captions) * captions.offsets.diff()
+
+    starts = range(0, len(features_ND), context.batch)
+    sums_M = [log_likelihoods(start, start + context.batch).logsumexp(dim=0) for start in starts]
+    log_p_M = torch.stack(sums_M).logsumexp(dim=0) - math.log(len(features_ND))
+
+    def mutual_information(start: int, stop: int) -> Tensor:
+        return log_likelihoods(start, stop) - log_p_M
 
     settings = {"label_weights": context.label_weights_name}
-    return _outcome(context, rows, scores, "head-token-pmi@1", settings)
+    return _outcome(context, rows, mutual_information, "head-bag-pmi@1", settings)
 
 
 def _num_captions(images: ImageBatch) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

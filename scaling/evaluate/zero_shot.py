@@ -13,7 +13,7 @@ from model_zoo.clip import Clip
 from scaling.data.labelled import LabelledSet
 from scaling.evaluate.context import EvaluationContext, Outcome
 from scaling.evaluate.features import ImageBatch, Rows
-from scaling.evaluate.head_scores import log_probabilities, text_scores
+from scaling.evaluate.head_scores import in_full_precision, log_probabilities, text_scores
 
 # Shapes.  B images, E joint embedding, K classes, T templates.
 
@@ -28,8 +28,9 @@ def zero_shot(context: EvaluationContext) -> Outcome | None:
     classes_KE = class_embeddings(context, objective, labelled)
 
     def measure(images: ImageBatch) -> Rows:
-        scores_BK = objective.encode_image(images.images_BCHW).float() @ classes_KE.T
-        return _predictions(scores_BK, labelled, images)
+        images_BE = objective.encode_image(images.images_BCHW).float()
+        with in_full_precision(context.device):
+            return _predictions(images_BE @ classes_KE.T, labelled, images)
 
     settings = {"num_templates": len(labelled.templates)}
     return _outcome(context.rows(measure, labelled.test), labelled, "prompt-ensemble@1", settings)

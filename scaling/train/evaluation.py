@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -42,6 +43,7 @@ class Evaluator:
         self._statistics = statistics
         self._rank = rank
         self._barrier = barrier
+        self._scratch = run.path / "evaluation-parts"  # on the run's file system, which all ranks see
 
     def held_out_loss(self, samples_seen: int) -> float | None:
         """The held-out loss now, on rank 0; None on the others."""
@@ -52,6 +54,8 @@ class Evaluator:
         """Run what the point asks for and an earlier attempt did not finish, and append each result at once."""
         for evaluation in self._run_tasks(self._missing(samples_seen), samples_seen):
             append_lines(self._run.evaluations, [evaluation.model_dump(mode="json")])
+        if self._rank.is_main:
+            shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _missing(self, samples_seen: int) -> list[str]:
         """The tasks to run, as rank 0 sees them: the ranks must agree, and a file may show late on another machine."""
@@ -68,8 +72,7 @@ class Evaluator:
 
     def _context(self, samples_seen: int) -> EvaluationContext:
         point, science = self._point, self._point.science
-        scratch = self._run.path / "evaluation-parts"
-        scratch.mkdir(exist_ok=True)
+        self._scratch.mkdir(exist_ok=True)
         return EvaluationContext(
             objective=self._engine.objective,
             tokenizer=load_tokenizer(science.tokenizer),
@@ -82,7 +85,10 @@ class Evaluator:
             labelled=None if point.data.labelled is None else read_labelled_set(point.data.labelled),
             label_weights_V=self._statistics.label_weights(),
             ranks=Ranks(
-                scratch=scratch, rank=self._rank.rank, num_ranks=self._rank.num_ranks, barrier=self._barrier
+                scratch=self._scratch,
+                rank=self._rank.rank,
+                num_ranks=self._rank.num_ranks,
+                barrier=self._barrier,
             ),
             all_reduce=_all_reduce,
             autocast=functools.partial(_autocast, self._engine.device.type, science.precision),

@@ -21,7 +21,7 @@ from scaling.train.faults import StepGuard
 from scaling.train.idf import LabelStatistics
 from scaling.train.ledger import SampleLedger
 from scaling.train.meters import Journal, Stopwatch, mean_over_ranks, sum_over_ranks
-from scaling.train.optim import learning_rate_at
+from scaling.train.optim import learning_rate_of_step
 
 LOG_ROWS = 200
 """A run writes about this many rows of metrics, whatever its length: enough for a smooth curve."""
@@ -85,8 +85,9 @@ class TrainingLoop:
         return self._progress.step * self._science.global_batch
 
     def _learning_rate(self) -> float:
-        return learning_rate_at(
+        return learning_rate_of_step(
             self._samples_seen,
+            self._science.global_batch,
             peak=self._science.learning_rate,
             warmup_samples=self._science.warmup_samples,
             total_samples=self._science.samples_seen,

@@ -1,0 +1,145 @@
+"""The `scaling` command: one verb per artefact."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from scaling.placement import usable_cpus
+from scaling.spec import SweepError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+data_app = typer.Typer(no_args_is_help=True, help="Data sets: render, convert, check.")
+app.add_typer(data_app, name="data")
+
+SweepFile = Annotated[Path, typer.Argument(metavar="SWEEP", help="sweep file, e.g. sweeps/quickstart.yaml")]
+Settings = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="change the sweep file")]
+Runs = Annotated[Path, typer.Option(help="where run directories are")]
+Workers = Annotated[int, typer.Option(help="parallel processes")]
+
+
+@app.command()
+def plan(
+    sweep: SweepFile,
+    changes: Settings = [],
+    devices: Annotated[int, typer.Option(help="number of devices (ranks)")] = 8,
+    accelerator: Annotated[str, typer.Option(help="named device, see scaling/hardware.py")] = "h100_sxm",
+    output: Annotated[Path | None, typer.Option(help="also write plan.json here")] = None,
+) -> None:
+    """Print what a sweep will cost: parameters, training FLOPs, steps and device-hours per run."""
+    from scaling.plan import plan_sweep, write_plan
+    from scaling.points import resolve_points
+    from scaling.spec import load_sweep
+    from scaling.tables import plan_table
+
+    loaded = load_sweep(sweep, changes)
+    points = resolve_points(loaded, num_ranks=devices, require_data=False)
+    planned = plan_sweep(points, accelerator, question=loaded.question)
+    console = Console()
+    console.print(plan_table(planned))
+    if planned.is_provisional:
+        console.print("run ids are provisional: they will hold the digest of the training set once data.train exists")
+    if output is not None:
+        write_plan(planned, output)
+        console.print(f"plan written to {output} (contract {planned.contract_hash})")
+
+
+@app.command()
+def launch(
+    sweep: SweepFile,
+    changes: Settings = [],
+    nproc: Annotated[int | None, typer.Option(help="ranks on this machine; default: one per GPU, else one")] = None,
+    only: Annotated[str, typer.Option(metavar="GLOB", help="run ids to train")] = "*",
+    retry_failed: Annotated[bool, typer.Option(help="train failed points again, too")] = False,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Run `deepspeed launch SWEEP` under supervision: no orphans, and success means that every record exists."""
+    from scaling.supervise import supervise
+
+    options = [f"--only={only}", f"--runs={runs}", *(f"--set={change}" for change in changes)]
+    raise typer.Exit(supervise(sweep, nproc, [*options, *(["--retry-failed"] if retry_failed else [])]))
+
+
+@app.command()
+def status(sweep: SweepFile, runs: Runs = Path("runs"), changes: Settings = []) -> None:
+    """Print where every run of a sweep stands: done, running, failed and why, pending."""
+    from scaling.plan import read_plan_points
+    from scaling.spec import load_sweep
+    from scaling.tables import status_table
+
+    folder = runs / load_sweep(sweep, changes).name
+    Console().print(status_table(folder, read_plan_points(folder / "plan.json")))
+
+
+@app.command()
+def report(
+    sweep: SweepFile,
+    runs: Runs = Path("runs"),
+    output: Annotated[Path | None, typer.Option(help="default: RUNS/<sweep>/report.html")] = None,
+    metric: Annotated[str, typer.Option(help="the score of the main figure")] = "linear_probe.top1",
+) -> None:
+    """Fit the scaling law of every objective and write a self-contained HTML report."""
+    from analysis.report import write_report
+    from scaling.spec import load_sweep
+
+    folder = runs / load_sweep(sweep).name
+    written = write_report(folder, output or folder / "report.html", metric=metric)
+    Console().print(f"report: {written}", soft_wrap=True)
+
+
+@data_app.command("render")
+def data_render(
+    destination: Annotated[Path, typer.Argument(metavar="DST")],
+    train: Annotated[int, typer.Option(help="training scenes")] = 40_000,
+    image_size: Annotated[int, typer.Option(help="pixels per side")] = 64,
+    seed: Annotated[int, typer.Option(help="another seed, other scenes")] = 0,
+    workers: Workers = usable_cpus(),
+) -> None:
+    """Draw captioned scenes into MDS shards: the offline data set of the quickstart."""
+    from scaling.data.rendered import RenderSettings, render
+
+    is_new = render(
+        destination, RenderSettings(train=train, image_size=image_size, seed=seed), workers=workers
+    )
+    Console().print(f"{destination}: " + ("rendered" if is_new else "rendered before, nothing to do"))
+
+
+@data_app.command("convert")
+def data_convert(
+    source: Annotated[Path, typer.Argument(metavar="SRC")],
+    destination: Annotated[Path, typer.Argument(metavar="DST")],
+    workers: Workers = usable_cpus(),
+) -> None:
+    """Convert webdataset tars (img2dataset, DataComp: .jpg .txt .json) into MDS shards."""
+    from scaling.data.convert import convert_tars
+    from scaling.tables import manifest_table
+
+    manifest = convert_tars(source, destination, workers=workers)
+    Console().print(manifest_table(destination, manifest))
+
+
+@data_app.command("check")
+def data_check(folder: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
+    """Verify the shards of an MDS folder: presence, sizes, hashes."""
+    from scaling.data.indexed import preflight
+    from scaling.shard_index import read_shard_index
+
+    found = preflight(folder)
+    samples = read_shard_index(folder).num_samples
+    Console().print(
+        f"{folder}: {samples:,} samples in {found.num_shards:,} shards, {found.num_bytes:,} bytes; "
+        f"hashes {found.hashes}" + (f" ({found.reason})" if found.reason else "")
+    )
+
+
+def main() -> None:
+    """Run the command; what the user can mend is one clear message and exit status 2."""
+    try:
+        app()
+    except (SweepError, ValueError, OSError) as error:
+        Console(stderr=True).print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)

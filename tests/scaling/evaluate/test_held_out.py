@@ -1,0 +1,76 @@
+"""Held-out loss: the mean of the objective's own loss, by dense formulas, the same on any number of ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from open_clip.loss import ClipLoss
+
+from scaling.data.transforms import decode, evaluation_crop, normalise
+from scaling.evaluate.context import EvaluationContext
+from scaling.evaluate.held_out import held_out_loss
+
+Make = Callable[..., EvaluationContext]
+
+
+def images_of(context: EvaluationContext) -> torch.Tensor:
+    return normalise(torch.stack([evaluation_crop(decode(s["jpg"]), context.image_size) for s in context.validation]))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_superclass_is_the_mean_cross_entropy_over_every_sample(
+    weighted: bool, superclass: Any, context_of: Make
+) -> None:
+    weights_V = torch.rand(4_096, generator=torch.Generator().manual_seed(0)) if weighted else torch.ones(4_096)
+    context = context_of(superclass, label_weights_V=weights_V if weighted else None)
+    targets_NV = torch.zeros(23, 4_096, dtype=torch.float64)
+    for row, sample in zip(targets_NV, context.validation):
+        ids = context.tokenizer.encode([sample["caption"]])[0]
+        row[ids] = weights_V[ids].double()
+    targets_NV /= targets_NV.sum(dim=1, keepdim=True)
+    with torch.no_grad():
+        log_p_NV = superclass.head_logits(superclass.image_features(images_of(context))).double().log_softmax(dim=1)
+    outcome = held_out_loss(context)
+    assert outcome.metrics["loss"] == pytest.approx(-(targets_NV * log_p_NV).sum(dim=1).mean().item(), rel=1e-5)
+    assert outcome.num_samples == 23
+    assert outcome.settings == {"label_weights": "training" if weighted else "uniform"}
+
+
+def test_clip_is_the_mean_over_whole_batches_of_open_clips_loss(clip: Any, context_of: Make) -> None:
+    context = context_of(clip, batch=5)
+    images = images_of(context)
+    losses = []
+    for start in range(0, 20, 5):
+        captions = [context.validation[index]["caption"] for index in range(start, start + 5)]
+        with torch.no_grad():
+            image, text = clip.encode_image(images[start : start + 5]), clip.encode_text(context.tokens(captions))
+            losses.append(ClipLoss()(image, text, clip.logit_scale.exp()).item())
+    outcome = held_out_loss(context)
+    assert outcome.metrics["loss"] == pytest.approx(sum(losses) / 4, rel=1e-5)
+    assert outcome.num_samples == 20 and outcome.settings == {"batch": 5, "left_out": 3}
+
+
+@pytest.mark.parametrize("num_ranks", [2, 3, 7])
+def test_the_loss_does_not_depend_on_the_number_of_ranks(
+    num_ranks: int, clip: Any, superclass: Any, context_of: Make, on_ranks: Callable[..., list[Any]]
+) -> None:
+    for objective in (superclass, clip):
+        alone = held_out_loss(context_of(objective)).metrics["loss"]
+        everywhere = on_ranks(
+            num_ranks,
+            lambda ranks, all_reduce: held_out_loss(context_of(objective, ranks=ranks, all_reduce=all_reduce)),
+        )
+        assert [outcome.metrics["loss"] for outcome in everywhere] == pytest.approx([alone] * num_ranks, rel=1e-9)
+
+
+def test_superclass_does_not_depend_on_the_batch(superclass: Any, context_of: Make) -> None:
+    losses = [held_out_loss(context_of(superclass, batch=batch)).metrics["loss"] for batch in (1, 4, 100)]
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
+
+
+def test_clip_refuses_a_set_smaller_than_its_batch(clip: Any, context_of: Make) -> None:
+    with pytest.raises(ValueError, match="has 23 samples, fewer than one batch of 24.*lower evaluate.batch"):
+        held_out_loss(context_of(clip, batch=24))

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+
+from scaling.train.optim import learning_rate_of_step
+
+
+def _rate(first_sample: int) -> float:
+    return learning_rate_of_step(
+        first_sample, 10, peak=1.0, warmup_samples=100, total_samples=1100, schedule="cosine"
+    )
+
+
+def test_the_learning_rate_warms_up_linearly_in_samples_and_falls_to_zero_by_a_half_cosine() -> None:
+    assert [_rate(0), _rate(40), _rate(90), _rate(100)] == [0.1, 0.5, 1.0, 1.0]
+    assert _rate(600) == pytest.approx(0.5)
+    assert _rate(350) == pytest.approx(0.5 * (1 + 2**-0.5))  # cos(pi / 4)
+    assert _rate(1100) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_the_schedule_equals_open_clips_at_every_step() -> None:
+    from open_clip_train.scheduler import cosine_lr
+    from torch import nn, optim
+
+    optimizer = optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
+    theirs = cosine_lr(optimizer, 5e-4, 10, 110)
+    for step in range(110):
+        theirs(step)
+        ours = learning_rate_of_step(
+            step * 64, 64, peak=5e-4, warmup_samples=640, total_samples=7040, schedule="cosine"
+        )
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(ours, rel=1e-9, abs=1e-15)
+
+
+def test_a_warmup_that_ends_within_a_step_never_overshoots() -> None:
+    assert learning_rate_of_step(90, 30, peak=1.0, warmup_samples=100, total_samples=1100, schedule="cosine") == 1.0
+
+
+def test_an_unknown_schedule_is_refused() -> None:
+    with pytest.raises(ValueError, match="Known: cosine"):
+        learning_rate_of_step(0, 1, peak=1.0, warmup_samples=1, total_samples=2, schedule="linear")
