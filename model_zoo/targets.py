@@ -70,6 +70,16 @@ class LabelSets:
         return dataclasses.replace(self, probabilities_N=weights_N / sums_B.clamp_min(1e-12)[samples_N])
 
 
+def idf_weights(counts_V: Tensor, num_samples: Tensor | int) -> Tensor:
+    """log((N + 1) / (df + 1)), fp32 [V], from document frequencies `counts_V` among `num_samples` captions.
+
+    SuperClass (arXiv 2411.03313) section 3.2 prints log(N / (1 + df)), which can be negative; its reference
+    code (x-cls/superclass loss.py) computes the formula used here.
+    """
+    num_samples = torch.as_tensor(num_samples, device=counts_V.device)
+    return torch.log((num_samples.double() + 1) / (counts_V.double() + 1)).float()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenRows:
     """The tokens of each caption: start, text, end (the highest id of the vocabulary), then padding."""

@@ -11,7 +11,9 @@ import multiprocessing
 import multiprocessing.forkserver
 import os
 import signal
+import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -73,15 +75,18 @@ def report_outcome(scratch: Path, rank: int, outcome: Outcome) -> None:
     write_atomically(outcome_file(scratch, rank), json.dumps(dataclasses.asdict(outcome)))
 
 
-def start_server(environment: dict[str, str]) -> None:
-    """Start this rank's fork server; `environment` is what its preloaded imports need to see.
+def start_server(environment: Mapping[str, str]) -> None:
+    """Start this rank's fork server unless it runs; `environment` is what its preloaded imports may need to see.
 
     DS_ACCELERATOR in particular: without it, importing DeepSpeed counts CUDA devices, after which every forked
-    child is unable to use CUDA (torch.cuda._is_in_bad_fork), which no CPU machine would show.
+    child is unable to use CUDA (torch.cuda._is_in_bad_fork), which no CPU machine would show. DeepSpeed compiles
+    its CPU operators with the ninja of this Python, which is on the PATH only of activated environments.
     """
-    os.environ.update(environment)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([CHILD_MODULE])
+    programs = str(Path(sys.executable).parent)
+    if programs not in os.environ["PATH"].split(os.pathsep):
+        os.environ["PATH"] = programs + os.pathsep + os.environ["PATH"]
+    os.environ.update({name: environment[name] for name in ("DS_ACCELERATOR", "OMP_NUM_THREADS")})
+    multiprocessing.get_context("forkserver").set_forkserver_preload([CHILD_MODULE])
     multiprocessing.forkserver.ensure_running()
 
 
@@ -126,7 +131,9 @@ class Child:
             return Outcome(state="stopped", reason="stopped with the other ranks", at=time.time())
         if code < 0:
             name = signal.Signals(-code).name
-            return Outcome(state="killed", reason=f"rank {self._assignment.rank.rank} got {name}", at=time.time())
+            return Outcome(
+                state="killed", reason=f"rank {self._assignment.rank.rank} got {name}", at=time.time()
+            )
         reason = f"rank {self._assignment.rank.rank} exited with code {code} without saying why"
         return Outcome(state="error", reason=reason, at=time.time())
 

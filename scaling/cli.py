@@ -42,7 +42,9 @@ def plan(
     console = Console()
     console.print(plan_table(planned))
     if planned.is_provisional:
-        console.print("run ids are provisional: they will hold the digest of the training set once data.train exists")
+        console.print(
+            "run ids are provisional: they will hold the digest of the training set once data.train exists"
+        )
     if output is not None:
         write_plan(planned, output)
         console.print(f"plan written to {output} (contract {planned.contract_hash})")
@@ -52,7 +54,9 @@ def plan(
 def launch(
     sweep: SweepFile,
     changes: Settings = [],
-    nproc: Annotated[int | None, typer.Option(help="ranks on this machine; default: one per GPU, else one")] = None,
+    nproc: Annotated[
+        int | None, typer.Option(help="ranks on this machine; default: one per GPU, else one")
+    ] = None,
     only: Annotated[str, typer.Option(metavar="GLOB", help="run ids to train")] = "*",
     retry_failed: Annotated[bool, typer.Option(help="train failed points again, too")] = False,
     runs: Runs = Path("runs"),

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from scaling.parent import Launcher, Terminated
+from scaling.parent import Parent, Terminated
 from scaling.plan import Plan, plan_sweep, write_plan
 from scaling.points import RunPoint, resolve_points
 from scaling.preflight import check_data, check_output_folder, detect_accelerator
@@ -26,11 +26,17 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = argparse.ArgumentParser(prog="deepspeed launch", description=__doc__)
     parser.add_argument("sweep", type=Path, help="sweep file, e.g. sweeps/quickstart.yaml")
     parser.add_argument("--only", metavar="GLOB", default="*", help="run ids to train, e.g. 'clip-*'")
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="change the sweep file")
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="change the sweep file"
+    )
     parser.add_argument("--retry-failed", action="store_true", help="train failed points again, too")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where run directories go")
-    parser.add_argument("--accelerator", metavar="NAME", help="price the plan for this device instead of the one here")
-    parser.add_argument("--local_rank", help=argparse.SUPPRESS)  # given by DeepSpeed; the environment says the same
+    parser.add_argument(
+        "--accelerator", metavar="NAME", help="price the plan for this device instead of the one here"
+    )
+    parser.add_argument(
+        "--local_rank", help=argparse.SUPPRESS
+    )  # given by DeepSpeed; the environment says the same
     return parser.parse_args(arguments)
 
 
@@ -48,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_BAD_INPUT
     folder = options.runs / plan.sweep
     try:
-        return Launcher(
+        return Parent(
             points,
             plan,
             folder,
@@ -69,7 +75,9 @@ def _prepare(options: argparse.Namespace, rank: Rank, has_cuda: bool) -> tuple[l
     chosen = [point for point in points if fnmatch.fnmatch(point.run_id, options.only)]
     if not chosen:
         known = "\n  ".join(point.run_id for point in points)
-        raise SweepError(f"--only {options.only!r} matches no point of {options.sweep}. Its points:\n  {known}")
+        raise SweepError(
+            f"--only {options.only!r} matches no point of {options.sweep}. Its points:\n  {known}"
+        )
     check_output_folder(options.runs / sweep.name)
     check_data(points, read_all=rank.is_main)
     if rank.is_main:

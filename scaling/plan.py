@@ -18,7 +18,11 @@ from scaling.units import format_flops, format_quantity
 
 PLAN_VERSION = 1
 
-PLAN_COLUMNS = ("run", "steps", "samples\nseen", "image\ntower", "text\ntower", "head", "FLOPs/\nsample", "FLOPs", "device\nhours")
+PLAN_COLUMNS = (
+    *("run", "steps", "samples\nseen"),
+    *("image\ntower", "text\ntower", "head"),
+    *("FLOPs/\nsample", "FLOPs", "device\nhours"),
+)
 """Towers and head: parameters. FLOPs: of training, forward and backward, 2 x multiply-adds, no recomputation."""
 
 

@@ -131,7 +131,9 @@ def write_atomically(path: Path, text: str) -> None:
         os.replace(aside, path)
     except OSError as error:
         aside.unlink(missing_ok=True)
-        raise WriteError(f"{path}: not written ({error.strerror or error}); the previous content is intact.") from error
+        raise WriteError(
+            f"{path}: not written ({error.strerror or error}); the previous content is intact."
+        ) from error
 
 
 def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

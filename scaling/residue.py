@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from multiprocessing import resource_tracker
 from pathlib import Path
 
 from scaling.records import write_atomically
@@ -37,8 +36,7 @@ def remove_streaming_segments(scratch: Path) -> int:
     """Bytes freed: the noted segments; a name that another job took since then is kept.
 
     Children end without Python's exit handlers, in which streaming would have done this, so it is done here for
-    finished and killed children alike. The resource tracker, which parent and children share, is told: at this
-    process's end it would otherwise unlink the names again, whoever has them by then.
+    finished and killed children alike.
     """
     note = scratch / _SEGMENTS_FILE
     if not note.exists():
@@ -49,7 +47,6 @@ def remove_streaming_segments(scratch: Path) -> int:
     for prefix in {path.name.split("_")[0] for path in owned}:
         for path in SHARED_MEMORY.glob(f"{prefix}_*"):  # those of the running epoch were made after the note
             freed += _unlink(path)
-            resource_tracker.unregister(f"/{path.name}", "shared_memory")
     return freed
 
 

@@ -1,4 +1,4 @@
-"""`scaling launch`: DeepSpeed's launcher in a session of its own, ended as a whole and not believed on its exit code."""
+"""`scaling launch`: DeepSpeed's launcher in a session of its own, ended as a whole, its exit code not believed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def supervise(sweep: Path, num_ranks: int | None, options: Sequence[str]) -> int
     so it gets its own session, signals go to the whole group, and 0 is believed only with the parents' last word.
     """
     if not ENTRY.exists():
-        raise ValueError(f"{ENTRY} is missing: `scaling launch` needs a checkout of the repository (pip install -e .).")
+        raise ValueError(
+            f"{ENTRY} is missing: `scaling launch` needs a checkout of the repository (pip install -e .)."
+        )
     ranks = [] if num_ranks is None else ["--num_accelerators", str(num_ranks)]
     command = [str(Path(sys.executable).with_name("deepspeed")), *ranks, str(ENTRY), str(sweep), *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
@@ -34,7 +36,10 @@ def supervise(sweep: Path, num_ranks: int | None, options: Sequence[str]) -> int
             has_last_word = has_last_word or " points done; runs in " in line
         status = process.wait()
     if status == 0 and not has_last_word:
-        print("error: the launcher ended before the sweep did; run the same command again to continue", flush=True)
+        print(
+            "error: the launcher ended before the sweep did; run the same command again to continue",
+            flush=True,
+        )
         return 1
     return status if status >= 0 else 128 - status
 

@@ -21,7 +21,9 @@ _COLOURS = {"done": "green", "running": "cyan", "trained": "cyan", "queued": "di
 def plan_table(plan: Plan) -> Table:
     """What a sweep costs, one row per run and their sums."""
     title = f"{plan.sweep} on {plan.num_devices} x {plan.accelerator} (towers and head in parameters)"
-    table = Table(title=title, show_footer=True, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(
+        title=title, show_footer=True, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0)
+    )
     for column, total in zip(PLAN_COLUMNS, plan_totals(plan), strict=True):
         is_name = column == "run"
         table.add_column(column, footer=total, justify="left" if is_name else "right", no_wrap=True)

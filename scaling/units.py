@@ -22,7 +22,9 @@ def parse_quantity(value: object) -> int:
     digits, suffix = match.groups()
     if suffix.upper() not in SUFFIXES:
         known = ", ".join(filter(None, SUFFIXES))
-        raise ValueError(f"{value!r} has the unknown unit {suffix!r}: use one of {known} (decimal: 1K = 1,000).")
+        raise ValueError(
+            f"{value!r} has the unknown unit {suffix!r}: use one of {known} (decimal: 1K = 1,000)."
+        )
     number = Decimal(digits.replace("_", "").replace(",", "")) * SUFFIXES[suffix.upper()]
     if number != number.to_integral_value():
         raise ValueError(f"{value!r} is {number} samples: a quantity must be a whole number.")

@@ -1,13 +1,17 @@
-"""Shared fixtures: where the real data sets stand, if they do."""
+"""Shared fixtures: where the real data sets stand, if they do; a small rendered data set; whole studies."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +25,47 @@ def shared_data() -> Callable[[str], Path]:
         return path
 
     return locate
+
+
+@pytest.fixture(scope="session")
+def small_rendering(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A rendered data set of a few hundred scenes."""
+    from scaling.data.rendered import RenderSettings, render
+
+    folder = tmp_path_factory.mktemp("rendered")
+    settings = RenderSettings(
+        train=300,
+        validation=64,
+        held_out=8,
+        word_order=8,
+        labelled_train=128,
+        labelled_test=64,
+        image_size=32,
+    )
+    render(folder, settings, workers=1, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def start_deepspeed() -> Callable[..., subprocess.Popen[str]]:
+    """A function that starts `deepspeed --num_accelerators N launch ...` from the repository root."""
+
+    def start(
+        *arguments: object, num_ranks: int, output: Path, **environment: object
+    ) -> subprocess.Popen[str]:
+        from scaling.agreement import free_port
+
+        deepspeed = Path(sys.executable).with_name("deepspeed")
+        options = ("--num_accelerators", num_ranks, "--master_port", free_port())
+        with open(output, "a") as stream:
+            return subprocess.Popen(
+                [str(word) for word in (deepspeed, *options, "launch", *arguments)],
+                cwd=ROOT,
+                env={**os.environ, **{name: str(value) for name, value in environment.items()}},
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+
+    return start

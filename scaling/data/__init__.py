@@ -1,1 +1,1 @@
-
+"""From tars, drawings and captions to the batches of one rank."""

@@ -10,9 +10,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import multiprocessing
+import os
 import re
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -71,6 +73,10 @@ def _find_sets(source: Path) -> dict[str, list[Path]]:
     split = {name: SETS[name] for name in SETS if (source / name).is_dir()}
     if len(split) > len(set(split.values())):
         raise ValueError(f"{source} has both val and validation: keep one of them.")
+    if split and any(source.glob("*.tar")):
+        raise ValueError(
+            f"{source} has tars beside {' and '.join(split)}: it is not clear to which set they belong."
+        )
     folders = {made: source / name for name, made in split.items()} or {"": source}
     sets = {made: sorted(folder.rglob("*.tar")) for made, folder in folders.items()}
     empty = [folders[made] for made, tars in sets.items() if not tars]
@@ -146,13 +152,25 @@ def _converted(jobs: list[_Job], workers: int) -> Iterator[Part]:
         return
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["streaming", __name__])  # 4 s of imports, once instead of once a worker
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
         try:
             yield from (
                 future.result() for future in as_completed([pool.submit(_write_part, job) for job in jobs])
             )
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Make this worker end when its parent is killed; the pool's own pipes would keep it waiting for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _write_part(job: _Job) -> Part:

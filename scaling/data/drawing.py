@@ -7,6 +7,7 @@ import io
 import math
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from scaling.data.scenes import Scene, SceneObject
@@ -44,7 +45,9 @@ def draw_scene(scene: Scene, image_size: int) -> Image.Image:
     for thing in scene.objects:
         _draw_object(picture, thing, side, rng)
     if scene.word is not None:
-        _draw_word(picture, scene.word, scene.word_place, side, dark=scene.background in ("white", "sky", "sand"))
+        _draw_word(
+            picture, scene.word, scene.word_place, side, dark=scene.background in ("white", "sky", "sand")
+        )
     picture = picture.resize((image_size, image_size), Image.Resampling.BOX)
     pixels = np.asarray(picture, dtype=np.float32) * np.asarray(scene.tint, dtype=np.float32)
     pixels += rng.normal(0.0, scene.noise, size=(image_size, image_size, 1)).astype(np.float32)
@@ -72,7 +75,8 @@ def _background(name: str, side: int, rng: np.random.Generator) -> Image.Image:
 def _draw_object(picture: Image.Image, thing: SceneObject, side: int, rng: np.random.Generator) -> None:
     extent = max(8, round(2 * thing.radius * side))
     mask, inner = (
-        part.rotate(thing.angle, resample=Image.Resampling.BILINEAR) for part in _shape_masks(thing.shape, extent)
+        part.rotate(thing.angle, resample=Image.Resampling.BILINEAR)
+        for part in _shape_masks(thing.shape, extent)
     )
     base = np.asarray(COLOUR_RGB[thing.colour], np.float32) + rng.normal(0, 9, 3)
     corner = (round(thing.centre[0] * side - extent / 2), round(thing.centre[1] * side - extent / 2))
@@ -80,7 +84,7 @@ def _draw_object(picture: Image.Image, thing: SceneObject, side: int, rng: np.ra
     picture.paste(_textured(thing.texture, base, extent), corner, inner)
 
 
-def _textured(texture: str, base: np.ndarray, extent: int) -> Image.Image:
+def _textured(texture: str, base: npt.NDArray[np.float32], extent: int) -> Image.Image:
     """A patch in the base colour; textures darken parts of it, keeping its hue."""
     row, column = np.mgrid[0:extent, 0:extent]
     period = max(4, extent // 4)
@@ -146,9 +150,7 @@ def _scaled(corners: list[tuple[float, float]], extent: int) -> list[tuple[float
     return [(x * extent, y * extent) for x, y in corners]
 
 
-def _draw_word(
-    picture: Image.Image, word: str, place: tuple[float, float], side: int, *, dark: bool
-) -> None:
+def _draw_word(picture: Image.Image, word: str, place: tuple[float, float], side: int, *, dark: bool) -> None:
     pen = ImageDraw.Draw(picture)
     colour = (20, 20, 20) if dark else (245, 245, 245)
     pen.text((place[0] * side, place[1] * side), word, fill=colour, font=_font(round(0.24 * side)))

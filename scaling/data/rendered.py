@@ -1,10 +1,10 @@
 """The embedded data set: captioned scenes rendered into MDS shards, offline, deterministic from (seed, index).
 
-    DST/train, DST/validation    captioned pictures; training never repeats a scene
-    DST/held_out                 pictures of combinations of attributes that the other splits never show
-    DST/word_order               pairs with a true caption and one of the same words in a false order ("foil")
-    DST/labelled                 a labelled set: colour x shape, for linear probe and zero-shot classification
-    DST/manifest.json            the settings that made it, and counts
+DST/train, DST/validation    captioned pictures; training never repeats a scene
+DST/held_out                 pictures of combinations of attributes that the other splits never show
+DST/word_order               pairs with a true caption and one of the same words in a false order ("foil")
+DST/labelled                 a labelled set: colour x shape, for linear probe and zero-shot classification
+DST/manifest.json            the settings that made it, and counts
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ class RenderSettings:
             if value < (0 if field.name == "seed" else 1):
                 raise ValueError(f"{field.name} ({value}) must be at least 1: every split needs scenes.")
         if self.image_size < 16:
-            raise ValueError(f"image_size ({self.image_size}) must be at least 16 pixels: shapes vanish below.")
+            raise ValueError(
+                f"image_size ({self.image_size}) must be at least 16 pixels: shapes vanish below."
+            )
 
 
 class DifferentSettings(ValueError):
@@ -110,8 +112,14 @@ def _is_finished(destination: Path, settings: RenderSettings) -> bool:
         return False
     found = json.loads(note.read_text())
     if found != wanted:
-        told = ", ".join(f"{key}: {found.get(key)} there, {wanted[key]} asked" for key in wanted if found.get(key) != wanted[key])
-        raise DifferentSettings(f"{destination} was rendered with other settings ({told}): choose another folder.")
+        told = ", ".join(
+            f"{key}: {found.get(key)} there, {wanted[key]} asked"
+            for key in wanted
+            if found.get(key) != wanted[key]
+        )
+        raise DifferentSettings(
+            f"{destination} was rendered with other settings ({told}): choose another folder."
+        )
     return (destination / "manifest.json").exists()
 
 

@@ -40,9 +40,38 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "sand": ("on sand", "at the beach"),
 }
 NUMBERS = {1: ("a", "one", "the"), 2: ("two", "a pair of", "2"), 3: ("three", "3", "three")}
-OPENINGS = ("", "", "", "a photo of", "picture of", "image:", "here is", "stock photo,", "look at this,", "we saw")
-ENDINGS = ("", "", "", "for sale", "free shipping", "2019", "by anna", "hd wallpaper", "nice", "- new", "to print")
-WORD_PHRASES = ('with the word "{word}"', 'that says "{word}"', "labelled {word}", '"{word}"', "and the text {word}")
+OPENINGS = (
+    "",
+    "",
+    "",
+    "a photo of",
+    "picture of",
+    "image:",
+    "here is",
+    "stock photo,",
+    "look at this,",
+    "we saw",
+)
+ENDINGS = (
+    "",
+    "",
+    "",
+    "for sale",
+    "free shipping",
+    "2019",
+    "by anna",
+    "hd wallpaper",
+    "nice",
+    "- new",
+    "to print",
+)
+WORD_PHRASES = (
+    'with the word "{word}"',
+    'that says "{word}"',
+    "labelled {word}",
+    '"{word}"',
+    "and the text {word}",
+)
 
 _MENTIONED = {"size": 0.5, "texture": 0.6, "colour": 0.92, "background": 0.5, "word": 0.85}
 """Probability that a caption mentions an attribute; the shape it always names."""
@@ -68,13 +97,15 @@ def caption_scene(scene: Scene, rng: np.random.Generator) -> str:
 
 
 def relation_caption(scene: Scene, rng: np.random.Generator) -> str:
-    """"A red circle left of a blue square": what the pair is and where, either object named first."""
+    """ "A red circle left of a blue square": what the pair is and where, either object named first."""
     first, second = scene.objects
     relation = scene.relation
     assert relation is not None
     if rng.random() < 0.5:
         first, second = second, first
-        relation = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}[relation]
+        relation = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}[
+            relation
+        ]
     return f"{_phrase(first, rng, count=1)} {relation} {_phrase(second, rng, count=1)}"
 
 

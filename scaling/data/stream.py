@@ -13,22 +13,18 @@ import contextlib
 import dataclasses
 import fcntl
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 import xxhash
 from streaming import StreamingDataset
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from model_zoo.targets import LabelSets, TokenRows
-from scaling.data.tokenizers import CaptionTokenizer, label_sets, token_rows
+from scaling.data.batches import Batch, Collator
+from scaling.data.tokenizers import CaptionTokenizer
 from scaling.data.transforms import UndecodableImage, decode, training_crop
-
-# Shapes.  B samples of this rank's share of one global batch, C channels, H W pixels.
 
 CANONICAL_NODES = 8
 """The order is drawn as if there were this many machines, so that it does not depend on how many there are.
@@ -36,22 +32,6 @@ Eight divides, or is divided by, the node counts people use."""
 
 SHUFFLE_BLOCK = 1 << 18  # samples; streaming's own default for few canonical nodes
 WORKER_TIMEOUT_SECONDS = 600  # a loader that says nothing for ten minutes has lost a shard
-
-Targets = LabelSets | TokenRows
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Batch:
-    """This rank's share of one global batch."""
-
-    images_BCHW: Tensor  # uint8; zeros where the image did not decode
-    targets: Targets
-    sample_ids_B: Tensor  # int64, index into the training set
-    num_undecodable: int
-    num_empty_captions: int
-
-    def __len__(self) -> int:
-        return len(self.sample_ids_B)
 
 
 class DataExhausted(RuntimeError):
@@ -102,42 +82,6 @@ class _CaptionedImages(StreamingDataset):  # type: ignore[misc]
             return None
 
 
-class Collator:
-    """Samples of one rank -> Batch."""
-
-    def __init__(self, tokenizer: CaptionTokenizer, settings: StreamSettings) -> None:
-        self._tokenizer = tokenizer
-        self._settings = settings
-
-    def __call__(self, samples: Sequence[dict[str, Any]]) -> Batch:
-        blank = torch.zeros(3, self._settings.image_size, self._settings.image_size, dtype=torch.uint8)
-        images = [sample["image"] for sample in samples]
-        decoded_B = torch.tensor([image is not None for image in images])
-        captions = [sample["caption"] for sample in samples]
-        targets, worded_B = make_targets(
-            self._tokenizer, captions, self._settings.context_length, self._settings.label_kind
-        )
-        return Batch(
-            images_BCHW=torch.stack([blank if image is None else image for image in images]),
-            targets=dataclasses.replace(targets, valid_B=decoded_B & worded_B),
-            sample_ids_B=torch.tensor([sample["id"] for sample in samples]),
-            num_undecodable=int((~decoded_B).sum()),
-            num_empty_captions=int((~worded_B).sum()),
-        )
-
-
-def make_targets(
-    tokenizer: CaptionTokenizer, captions: Sequence[str], context_length: int, label_kind: str
-) -> tuple[Targets, Tensor]:
-    """What an objective is asked to predict, and bool [B]: whether a caption has any token."""
-    ids, offsets = label_sets(tokenizer, captions, context_length)
-    worded_B = torch.from_numpy(np.diff(offsets) > 0)
-    if label_kind == "labels":
-        return LabelSets(torch.from_numpy(ids), torch.from_numpy(offsets), worded_B), worded_B
-    rows_BL = torch.from_numpy(token_rows(tokenizer, captions, context_length))
-    return TokenRows(rows_BL, worded_B), worded_B
-
-
 class TrainingStream:
     """Batches of one rank from any position on, over as many epochs as asked."""
 
@@ -164,11 +108,16 @@ class TrainingStream:
             predownload=4 * self._per_rank,
         )
         self._dataset.settings = settings
-        self._loader = DataLoader(
+        self._loader: DataLoader[Batch] = DataLoader(
             self._dataset,
             batch_size=self._per_rank,
             num_workers=num_workers,
-            collate_fn=Collator(tokenizer, settings),
+            collate_fn=Collator(
+                tokenizer,
+                image_size=settings.image_size,
+                context_length=settings.context_length,
+                label_kind=settings.label_kind,
+            ),
             drop_last=True,
             pin_memory=pin_memory,
             timeout=WORKER_TIMEOUT_SECONDS if num_workers else 0,
@@ -194,9 +143,10 @@ class TrainingStream:
         while step < num_steps:
             epoch, step_in_epoch = divmod(step, steps_per_epoch)
             todo = min(num_steps - step, steps_per_epoch - step_in_epoch)
-            step += yield from self._epoch(epoch, step_in_epoch, todo)
+            yield from self._epoch(epoch, step_in_epoch, todo)
+            step += todo
 
-    def _epoch(self, epoch: int, first: int, todo: int) -> Iterator[Batch]:  # returns the steps done
+    def _epoch(self, epoch: int, first: int, todo: int) -> Iterator[Batch]:
         self._dataset.epoch = epoch
         self._dataset.load_state_dict(
             {
@@ -212,7 +162,7 @@ class TrainingStream:
             yield batch
             done += 1
             if done == todo:
-                return done
+                return
         raise DataExhausted(
             f"{self._settings.folder}: epoch {epoch} ended after {first + done} of {first + todo} global batches: "
             "a shard is missing or unreadable. Run `scaling data check` on the folder."

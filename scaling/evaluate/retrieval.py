@@ -52,8 +52,8 @@ def retrieval_head(context: EvaluationContext) -> Outcome | None:
 
     score(image, caption) = log p(caption | image) - log p(caption): the pointwise mutual information of the
     two, which is what a contrastive score estimates.  A caption is the bag of its distinct tokens:
-    log p(caption | image) = sum over them of w_t log p(t | image), with p(. | image) the softmax of the
-    head's logits and w the weights of training (uniform without) scaled to mean 1 per caption.  p(caption) is the
+    log p(caption | image) = sum over them of w_t log p(t | image): p(. | image) is the softmax of the head's
+    logits, and w the weights of training (uniform without), scaled to mean 1 per caption.  p(caption) is the
     mean of p(caption | image) over the images of the set: without it every image would prefer short captions
     of frequent words.  It does not change the order of images for a caption.
     """

@@ -1,1 +1,1 @@
-
+"""One rank of one point: entry -> child -> main -> loop."""

@@ -8,6 +8,7 @@ import traceback
 import torch
 
 from scaling.children import Assignment, Outcome
+from scaling.records import State
 from scaling.train.faults import Diverged
 from scaling.train.main import run_point
 
@@ -18,17 +19,17 @@ def run_assignment(assignment: Assignment) -> Outcome:
         run_point(assignment)
     except Diverged as error:
         return _failure("diverged", error)
-    except torch.OutOfMemoryError as error:
-        return _failure("oom", error)
-    except MemoryError as error:
+    except (torch.OutOfMemoryError, MemoryError) as error:
         return _failure("oom", error)
     except Exception as error:
         return _failure("error", error)
     return Outcome(state="done", at=time.time())
 
 
-def _failure(state: str, error: Exception) -> Outcome:
+def _failure(state: State, error: Exception) -> Outcome:
     detail = traceback.format_exc()
     print(detail, flush=True)
     first_line = (str(error).strip() or "no message").split("\n")[0]
-    return Outcome(state=state, reason=f"{type(error).__name__}: {first_line}", detail=detail, at=time.time())  # type: ignore[arg-type]
+    return Outcome(
+        state=state, reason=f"{type(error).__name__}: {first_line}", detail=detail, at=time.time()
+    )

@@ -7,7 +7,8 @@ import sys
 import tempfile
 import threading
 import time
-from multiprocessing import connection, parent_process
+from collections.abc import Callable
+from multiprocessing import connection, parent_process, resource_tracker
 
 from scaling.children import EXIT_PREEMPTED, Assignment, report_outcome
 
@@ -18,6 +19,7 @@ def run_child(assignment: Assignment) -> None:
     tempfile.tempdir = None  # forget the server's choice: TMPDIR counts
     _log_to(assignment)
     _die_with_parent()
+    _leave_shared_memory_to_parent()
 
     from scaling.train.child import run_assignment
 
@@ -37,6 +39,24 @@ def _log_to(assignment: Assignment) -> None:
     os.close(log)
     stamp = time.strftime("%Y-%m-%d %H:%M:%S")
     print(f"--- attempt {assignment.attempt}, process {os.getpid()}, {stamp}", flush=True)
+
+
+def _leave_shared_memory_to_parent() -> None:
+    """Keep shared memory off Python's resource tracker, which outlives this process together with its parent.
+
+    At the parent's end it would unlink every name it was told of, whoever has that name by then: another job, as
+    streaming numbers its segments from zero. The parent removes the segments of its children itself, by inode.
+    """
+    for name in ("register", "unregister"):
+        original = getattr(resource_tracker, name)
+
+        def unless_shared_memory(
+            segment: str, kind: str, original: Callable[[str, str], None] = original
+        ) -> None:
+            if kind != "shared_memory":
+                original(segment, kind)
+
+        setattr(resource_tracker, name, unless_shared_memory)
 
 
 def _die_with_parent() -> None:

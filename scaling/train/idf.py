@@ -15,8 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from model_zoo.targets import LabelSets
-from scaling.data.stream import Targets
+from model_zoo.targets import LabelSets, idf_weights
+from scaling.data.batches import Targets
 
 
 class LabelStatistics(Protocol):
@@ -39,7 +39,9 @@ class LabelStatistics(Protocol):
         ...
 
 
-def build_statistics(idf: str, vocabulary_size: int, label_kind: str, device: torch.device) -> LabelStatistics:
+def build_statistics(
+    idf: str, vocabulary_size: int, label_kind: str, device: torch.device
+) -> LabelStatistics:
     """The statistics that a point needs: document frequencies for "online", else only the count of valid rows."""
     if label_kind == "labels" and idf == "online":
         return DocumentFrequencies(vocabulary_size, device)
@@ -67,11 +69,7 @@ class ValidRows:
 
 
 class DocumentFrequencies:
-    """In how many captions each token was a label; weights log((N + 1) / (df + 1)).
-
-    SuperClass (arXiv 2411.03313) section 3.2 gives log(N / (1 + df)), which can be negative; its reference code
-    (x-cls/superclass loss.py) computes the formula used here. N and df include the current batch.
-    """
+    """In how many captions each token was a label, the current batch included, and the IDF weights of that."""
 
     def __init__(self, vocabulary_size: int, device: torch.device) -> None:
         self.counts_V = torch.zeros(vocabulary_size, dtype=torch.int64, device=device)
@@ -89,8 +87,7 @@ class DocumentFrequencies:
         return _weigh(targets, self.label_weights()), delta[vocabulary_size].clamp_min(1)
 
     def label_weights(self) -> Tensor:
-        weights_V = torch.log((self.num_samples.double() + 1) / (self.counts_V.double() + 1))
-        return weights_V.float()
+        return idf_weights(self.counts_V, self.num_samples)
 
     def state(self) -> dict[str, Tensor]:
         return {"counts_V": self.counts_V.cpu(), "num_samples": self.num_samples.cpu()}

@@ -22,7 +22,7 @@ _BITS = 61  # sums of many hashes stay within int64 modulo 2**64; kept positive 
 
 def hash_of_ids(sample_ids_B: Tensor) -> int:
     """A hash of a multiset of sample ids: the sum of their xxh64 hashes modulo 2**61."""
-    return sum(xxhash.xxh64_intdigest(str(sample_id)) for sample_id in sample_ids_B.tolist()) % 2**_BITS
+    return int(sum(xxhash.xxh64_intdigest(str(sample_id)) for sample_id in sample_ids_B.tolist()) % 2**_BITS)
 
 
 class SampleLedger:

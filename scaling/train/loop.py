@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from scaling.cost import num_steps
-from scaling.data.stream import Batch, TrainingStream
+from scaling.data.batches import Batch
+from scaling.data.stream import TrainingStream
 from scaling.data.transforms import normalise
 from scaling.points import RunPoint
 from scaling.records import Status

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import platform
-import subprocess
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from datetime import timedelta
 
 import deepspeed
 import torch
@@ -28,9 +23,9 @@ from scaling.data.stream import (
 from scaling.data.tokenizers import load_tokenizer
 from scaling.lease import check_lease
 from scaling.points import RunPoint
-from scaling.records import DataCounts, Measured, PlannedCost, RunDirectory, RunRecord, Status
+from scaling.records import RunDirectory, State, Status
 from scaling.residue import note_streaming_segments
-from scaling.train.checkpoint import Checkpointer, Progress
+from scaling.train.checkpoint import Checkpointer
 from scaling.train.engines import build_engine
 from scaling.train.engines.protocol import Engine, EngineSettings
 from scaling.train.evaluation import Evaluator
@@ -38,6 +33,7 @@ from scaling.train.idf import build_statistics
 from scaling.train.ledger import SampleLedger
 from scaling.train.loop import TrainingLoop, TrainingParts
 from scaling.train.meters import Journal, max_over_ranks, peak_memory_bytes
+from scaling.train.recording import make_record
 
 PROCESS_GROUP_TIMEOUT = timedelta(minutes=30)  # rank 0 may evaluate alone for a while
 
@@ -86,7 +82,7 @@ def run_point(assignment: Assignment) -> None:
         peak_memory = max_over_ranks(peak_memory_bytes(engine.device), engine.device)
         journal.close()
         if assignment.rank.is_main:
-            record = _record(point, assignment, run, progress, stream.num_unique_samples, peak_memory)
+            record = make_record(point, assignment, run, progress, stream.num_unique_samples, peak_memory)
             run.write_record(record)
             run.write_status(_status(point, assignment, "done"))
         _barrier()
@@ -169,7 +165,7 @@ def _stream(point: RunPoint, assignment: Assignment, *, pin_memory: bool) -> Tra
     return stream
 
 
-def _status(point: RunPoint, assignment: Assignment, state: Any) -> Status:
+def _status(point: RunPoint, assignment: Assignment, state: State) -> Status:
     steps = num_steps(point.science.samples_seen, point.science.global_batch)
     samples = steps * point.science.global_batch
     return Status(
@@ -179,62 +175,3 @@ def _status(point: RunPoint, assignment: Assignment, state: Any) -> Status:
         num_ranks=assignment.rank.num_ranks,
         attempts=assignment.attempt,
     )
-
-
-def _record(
-    point: RunPoint,
-    assignment: Assignment,
-    run: RunDirectory,
-    progress: Progress,
-    unique_samples: int,
-    peak_memory: int,
-) -> RunRecord:
-    samples_seen = progress.step * point.science.global_batch
-    num_ranks = assignment.rank.num_ranks
-    return RunRecord(
-        sweep=point.sweep,
-        run_id=point.run_id,
-        science=point.science.model_dump(mode="json"),
-        placement=point.placement.model_dump(mode="json"),
-        data=DataCounts(
-            unique_samples=unique_samples,
-            epochs=samples_seen / unique_samples,
-            undecodable_images=progress.undecodable_images,
-            empty_captions=progress.empty_captions,
-        ),
-        planned=PlannedCost.model_validate_json(assignment.planned),
-        measured=Measured(
-            samples_seen=samples_seen,
-            steps=progress.step,
-            num_ranks=num_ranks,
-            train_seconds=progress.train_seconds,
-            device_hours=progress.train_seconds * num_ranks / 3600,
-            samples_per_second=samples_seen / progress.train_seconds,
-            peak_memory_bytes=peak_memory,
-            attempts=assignment.attempt,
-        ),
-        final_loss=progress.last_loss,
-        skipped_steps=progress.skipped_steps,
-        evaluations=list(run.read_evaluations().values()),
-        environment=_environment(),
-        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-
-
-def _environment() -> dict[str, str]:
-    """What a reader needs to judge or repeat the run: code, libraries, machine."""
-    libraries = ("torch", "deepspeed", "timm", "mosaicml-streaming", "transformers", "numpy")
-    return {
-        **{name: version(name) for name in libraries},
-        "python": platform.python_version(),
-        "commit": _commit(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
-        "host": platform.node(),
-    }
-
-
-def _commit() -> str:
-    folder = Path(__file__).parent
-    ask: Callable[..., Any] = subprocess.run
-    found = ask(["git", "describe", "--always", "--dirty"], cwd=folder, capture_output=True, text=True)
-    return found.stdout.strip() if found.returncode == 0 else "unknown"

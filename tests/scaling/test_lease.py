@@ -29,7 +29,9 @@ def test_a_released_run_is_free_at_once(tmp_path: Path) -> None:
     assert second is not None and second.token == first.token + 1
 
 
-def test_a_launcher_on_another_machine_without_heartbeat_is_superseded_and_may_not_write(tmp_path: Path) -> None:
+def test_a_launcher_on_another_machine_without_heartbeat_is_superseded_and_may_not_write(
+    tmp_path: Path,
+) -> None:
     paused = Lease.acquire(tmp_path)
     assert paused is not None
     _rewrite_holder(tmp_path, paused.token, host="elsewhere", renewed_at=time.time() - 2 * EXPIRES_SECONDS)

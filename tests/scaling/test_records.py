@@ -36,7 +36,9 @@ def test_a_full_disk_leaves_the_old_record_and_no_half_written_one(tmp_path: Pat
         "try: write_atomically(Path(sys.argv[1]), 'x' * 100_000)\n"
         "except WriteError as error: print('typed:', error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(record)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(record)], capture_output=True, text=True, check=True
+    )
     assert "typed:" in done.stdout and "record.json" in done.stdout
     assert json.loads(record.read_text()) == {"old": True}
     assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
@@ -68,7 +70,12 @@ def test_the_latest_evaluation_of_a_task_counts(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     for top1 in (0.1, 0.2):
         row = Evaluation(
-            task="linear_probe", protocol="p@1", metrics={"top1": top1}, num_samples=1, samples_seen=1, seconds=0
+            task="linear_probe",
+            protocol="p@1",
+            metrics={"top1": top1},
+            num_samples=1,
+            samples_seen=1,
+            seconds=0,
         )
         append_lines(run.evaluations, [row.model_dump(mode="json")])
     assert run.read_evaluations()["linear_probe"].metrics["top1"] == 0.2

@@ -13,7 +13,6 @@ def shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "shm"
     folder.mkdir()
     monkeypatch.setattr(residue, "SHARED_MEMORY", folder)
-    monkeypatch.setattr(residue.resource_tracker, "unregister", lambda *_: None)
     return folder
 
 
@@ -22,9 +21,13 @@ def _file(path: Path, size: int = 10) -> Path:
     return path
 
 
-def test_allreduce_buffers_of_our_port_go_and_those_of_other_ports_and_users_stay(shared_memory: Path) -> None:
+def test_allreduce_buffers_of_our_port_go_and_those_of_other_ports_and_users_stay(
+    shared_memory: Path,
+) -> None:
     uid = os.getuid()
-    ours = [_file(shared_memory / f"deepspeed_allreduce_buffer_{uid}_127.0.0.1_2950_{rank}") for rank in (0, 1)]
+    ours = [
+        _file(shared_memory / f"deepspeed_allreduce_buffer_{uid}_127.0.0.1_2950_{rank}") for rank in (0, 1)
+    ]
     other_port = _file(shared_memory / f"deepspeed_allreduce_buffer_{uid}_127.0.0.1_29501_0")
     other_user = _file(shared_memory / f"deepspeed_allreduce_buffer_{uid + 1}_127.0.0.1_2950_0")
     assert residue.remove_allreduce_buffers(2950) == 20
@@ -32,7 +35,9 @@ def test_allreduce_buffers_of_our_port_go_and_those_of_other_ports_and_users_sta
     assert other_port.exists() and other_user.exists()
 
 
-def test_segments_of_a_killed_child_go_with_those_it_made_after_the_note(shared_memory: Path, tmp_path: Path) -> None:
+def test_segments_of_a_killed_child_go_with_those_it_made_after_the_note(
+    shared_memory: Path, tmp_path: Path
+) -> None:
     _file(shared_memory / "000003_next_epoch")
     residue.note_streaming_segments(tmp_path, 3)
     _file(shared_memory / "000003_epoch_data")

@@ -50,7 +50,9 @@ class DeepSpeedEngine:
         was_skipped = self._engine.skipped_steps > self._skipped_steps
         self._skipped_steps = self._engine.skipped_steps
         norm = self._engine.get_global_grad_norm()
-        return StepReport(gradient_norm=float("nan") if norm is None else float(norm), was_skipped=was_skipped)
+        return StepReport(
+            gradient_norm=float("nan") if norm is None else float(norm), was_skipped=was_skipped
+        )
 
     def save(self, folder: Path) -> None:
         self._engine.save_checkpoint(str(folder), tag=TAG, save_latest=False)
@@ -61,8 +63,8 @@ class DeepSpeedEngine:
         written_by = json.loads((folder / "engine.json").read_text())["num_ranks"]
         if written_by != dist.get_world_size():
             raise WrongWorldSize(
-                f"{folder} was written by {written_by} ranks and there are {dist.get_world_size()} now: ZeRO-1 resumes "
-                f"only with as many. Start with {written_by} ranks (deepspeed --num_accelerators {written_by} launch ...)."
+                f"{folder} was written by {written_by} ranks and there are {dist.get_world_size()} now: ZeRO-1 "
+                f"resumes only with as many. Use deepspeed --num_accelerators {written_by} launch ..."
             )
         path, _ = self._engine.load_checkpoint(str(folder), tag=TAG)
         if path is None:

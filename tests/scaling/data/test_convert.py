@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import shutil
+import subprocess
+import sys
 import tarfile
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -71,8 +75,18 @@ def test_train_and_val_become_two_sets(tmp_path: Path) -> None:
     write_tar(tmp_path / "src" / "train" / "0.tar", pairs(0, 3))
     write_tar(tmp_path / "src" / "val" / "0.tar", pairs(0, 1))
     manifest = convert_tars(tmp_path / "src", tmp_path / "dst", progress=False)
-    assert {path.name: found.num_samples for path, found in manifest.sets.items()} == {"train": 3, "validation": 1}
+    assert {path.name: found.num_samples for path, found in manifest.sets.items()} == {
+        "train": 3,
+        "validation": 1,
+    }
     assert len(read(tmp_path / "dst" / "train")) == 3 and len(read(tmp_path / "dst" / "validation")) == 1
+
+
+def test_tars_beside_train_are_not_left_out_in_silence(tmp_path: Path) -> None:
+    write_tar(tmp_path / "src" / "train" / "0.tar", pairs(0, 1))
+    write_tar(tmp_path / "src" / "1.tar", pairs(0, 1))
+    with pytest.raises(ValueError, match="has tars beside train"):
+        convert_tars(tmp_path / "src", tmp_path / "dst", progress=False)
 
 
 def test_several_captions_come_along_with_the_main_one_first(tmp_path: Path) -> None:
@@ -94,7 +108,8 @@ def test_several_captions_come_along_with_the_main_one_first(tmp_path: Path) -> 
 def test_members_of_a_key_may_stand_apart_and_folders_are_part_of_the_key(tmp_path: Path) -> None:
     members = [
         ("x/1.jpg", image(1)), ("y/1.jpeg", image(2)), ("x/2.v1.JPG", image(3)), ("z/3.PNG", image(4, "PNG")),
-        ("x/1.txt", "one"), ("y/1.txt", "two"), ("z/3.txt", "three"), ("x/._1.jpg", b"finder"), ("x/1.cls", "7"),
+        ("x/1.txt", "one"), ("y/1.txt", "two"), ("z/3.txt", "three"),
+        ("x/._1.jpg", b"finder"), ("x/1.cls", "7"),
     ]  # fmt: skip
     convert_tars(write_tar(tmp_path / "s.tar", members), tmp_path / "dst", progress=False)
     assert {sample["key"]: sample["caption"] for sample in read(tmp_path / "dst")} == {
@@ -181,8 +196,15 @@ def test_a_large_source_has_every_header_read_and_some_images_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(convert, "SMALL_BYTES", 0)
-    torn = [("torn.jpg", image()[:-20]), ("torn.txt", "header is fine"), ("bad.jpg", b"no"), ("bad.txt", "not this")]
-    manifest = convert_tars(write_tar(tmp_path / "s.tar", [*pairs(0, 1), *torn]), tmp_path / "dst", progress=False)
+    torn = [
+        ("torn.jpg", image()[:-5]),
+        ("torn.txt", "header is fine"),
+        ("bad.jpg", b"no"),
+        ("bad.txt", "not this"),
+    ]
+    manifest = convert_tars(
+        write_tar(tmp_path / "s.tar", [*pairs(0, 1), *torn]), tmp_path / "dst", progress=False
+    )
     assert manifest.num_samples == 2 and manifest.rejects == {"undecodable image": 1}
     assert next(iter(manifest.sets.values())).decode_every == convert.DECODE_EVERY
 
@@ -192,7 +214,9 @@ def test_several_processes_make_the_same_set_as_one(tmp_path: Path) -> None:
         write_tar(tmp_path / "src" / f"{number}.tar", pairs(10 * number, 4))
     convert_tars(tmp_path / "src", tmp_path / "one", workers=1, progress=False)
     convert_tars(tmp_path / "src", tmp_path / "two", workers=2, progress=False)
-    assert (tmp_path / "one" / "manifest.json").read_bytes() == (tmp_path / "two" / "manifest.json").read_bytes()
+    assert (tmp_path / "one" / "manifest.json").read_bytes() == (
+        tmp_path / "two" / "manifest.json"
+    ).read_bytes()
     assert read(tmp_path / "one") == read(tmp_path / "two")
 
 
@@ -240,6 +264,43 @@ def test_a_full_disk_is_a_write_error_and_the_next_run_continues(
             convert_tars(tar, tmp_path / "dst", progress=False)
     assert not (tmp_path / "dst" / "part-00000").exists()
     assert convert_tars(tar, tmp_path / "dst", progress=False).num_samples == 2
+
+
+@pytest.mark.slow
+def test_a_killed_conversion_leaves_no_process_behind_and_is_continued(tmp_path: Path) -> None:
+    for number in range(30):
+        write_tar(tmp_path / "src" / f"{number:02d}.tar", pairs(100 * number, 60))
+    code = (
+        "from pathlib import Path; from scaling.data.convert import convert_tars\n"
+        f"if __name__ == '__main__': convert_tars(Path({str(tmp_path / 'src')!r}), "
+        f"Path({str(tmp_path / 'dst')!r}), workers=2, progress=False)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    wait_until(lambda: any((tmp_path / "dst").glob("part-*")))
+    process.kill()
+    process.wait()
+    wait_until(lambda: not session_members(process.pid))
+    finished = len(list((tmp_path / "dst").glob("part-?????")))
+    assert finished < 30
+    assert convert_tars(tmp_path / "src", tmp_path / "dst", progress=False).num_samples == 30 * 60
+
+
+def session_members(leader: int) -> list[int]:
+    """The processes of the session that `leader` opened."""
+    members = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == leader and fields[0] != "Z":
+                members.append(int(stat.parent.name))
+    return members
+
+
+def wait_until(happened: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("place", ["dst", "dst/train"])

@@ -17,7 +17,10 @@ from scaling.data.indexed import STAMP, IndexedDataset, preflight
 from scaling.data.shards import IMAGE_TEXT_COLUMNS, write_shards
 from scaling.records import WriteError
 
-SAMPLES = [{"jpg": bytes([number] * 200), "caption": f"number {number}", "key": f"{number:03d}"} for number in range(20)]
+SAMPLES = [
+    {"jpg": bytes([number] * 200), "caption": f"number {number}", "key": f"{number:03d}"}
+    for number in range(20)
+]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,9 @@ def test_a_dataset_survives_the_way_to_another_process(folder: Path) -> None:
     assert pickle.loads(pickle.dumps(dataset))[4] == SAMPLES[4]
 
 
-def test_the_digest_is_of_the_content_and_not_of_the_place(folder: Path, written: Path, tmp_path: Path) -> None:
+def test_the_digest_is_of_the_content_and_not_of_the_place(
+    folder: Path, written: Path, tmp_path: Path
+) -> None:
     write_shards(tmp_path / "other", IMAGE_TEXT_COLUMNS, SAMPLES[:-1], size_limit=1_500)
     digests = [IndexedDataset(path).digest for path in (folder, written, tmp_path / "other")]
     assert digests[0] == digests[1] != digests[2]

@@ -21,7 +21,9 @@ def test_there_are_more_than_a_million_scenes_before_any_continuous_choice() -> 
 
 
 def test_no_two_indices_give_the_same_picture() -> None:
-    pictures = {hashlib.sha256(rendered_sample(0, "train", index, 32)["jpg"]).digest() for index in range(2000)}
+    pictures = {
+        hashlib.sha256(rendered_sample(0, "train", index, 32)["jpg"]).digest() for index in range(2000)
+    }
     assert len(pictures) == 2000
 
 
@@ -59,7 +61,9 @@ def test_an_object_left_of_another_is_drawn_left_of_it() -> None:
     for index in range(400):
         scene = sample_scene(0, "word_order", index)
         first, second = scene.objects
-        axis, sign = {"left of": (0, 1), "right of": (0, -1), "above": (1, 1), "below": (1, -1)}[scene.relation or ""]
+        axis, sign = {"left of": (0, 1), "right of": (0, -1), "above": (1, 1), "below": (1, -1)}[
+            scene.relation or ""
+        ]
         assert sign * (second.centre[axis] - first.centre[axis]) > 0.3
 
 

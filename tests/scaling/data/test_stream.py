@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from model_zoo.targets import LabelSets, TokenRows
+from scaling.data.batches import Collator, make_targets
 from scaling.data.drawing import draw_scene, encode_jpeg
 from scaling.data.scenes import sample_scene
 from scaling.data.shards import IMAGE_TEXT_COLUMNS, merge_indexes, write_shards
-from scaling.data.stream import Collator, StreamSettings, make_targets
 from scaling.data.tokenizers import load_tokenizer
 
 READER = """
@@ -42,7 +42,14 @@ for batch in stream.batches(int(start), int(stop)):
 
 
 def _read(
-    folder: Path, scratch: Path, *, ranks: int = 1, batch: int = 24, start: int = 0, stop: int = 20, workers: int = 0
+    folder: Path,
+    scratch: Path,
+    *,
+    ranks: int = 1,
+    batch: int = 24,
+    start: int = 0,
+    stop: int = 20,
+    workers: int = 0,
 ) -> list[list[Any]]:
     """The global batches of steps start to stop: sorted (id, sum of pixels, sum of tokens) of all ranks together."""
     import json
@@ -94,17 +101,8 @@ def test_a_missing_shard_is_an_error_and_never_a_shorter_run(small_rendering: Pa
         _read(folder, tmp_path / "scratch")
 
 
-def _settings(label_kind: str) -> StreamSettings:
-    return StreamSettings(
-        folder=Path("unused"),
-        seed=0,
-        global_batch=4,
-        image_size=16,
-        crop_scale_min=0.9,
-        crop_scale_max=1.0,
-        context_length=16,
-        label_kind=label_kind,
-    )
+def _collator(name: str, label_kind: str) -> Collator:
+    return Collator(load_tokenizer(name), image_size=16, context_length=16, label_kind=label_kind)
 
 
 @pytest.mark.parametrize("label_kind", ["labels", "tokens"])
@@ -115,7 +113,7 @@ def test_undecodable_images_and_empty_captions_are_masked_and_counted(label_kind
         {"id": 6, "image": None, "caption": "a blue ring"},
         {"id": 7, "image": image, "caption": "  "},
     ]
-    batch = Collator(load_tokenizer("clip_bpe_4k"), _settings(label_kind))(samples)
+    batch = _collator("clip_bpe_4k", label_kind)(samples)
     assert batch.targets.valid_B.tolist() == [True, False, False]
     assert (batch.num_undecodable, batch.num_empty_captions) == (1, 1)
     assert batch.images_BCHW.shape == (3, 3, 16, 16) and not batch.images_BCHW[1].any()
@@ -126,7 +124,10 @@ def test_targets_are_label_sets_or_token_rows_of_the_same_captions() -> None:
     labels, _ = make_targets(tokenizer, ["red red star", ""], 16, "labels")
     rows, worded_B = make_targets(tokenizer, ["red red star", ""], 16, "tokens")
     assert isinstance(labels, LabelSets) and isinstance(rows, TokenRows)
-    assert sorted(set(rows.tokens_BL[0].tolist()) - {0, tokenizer.start_id, tokenizer.end_id}) == labels.ids_N.tolist()
+    assert (
+        sorted(set(rows.tokens_BL[0].tolist()) - {0, tokenizer.start_id, tokenizer.end_id})
+        == labels.ids_N.tolist()
+    )
     assert worded_B.tolist() == [True, False]
 
 
@@ -137,7 +138,8 @@ def test_the_caption_shown_is_a_function_of_seed_sample_and_epoch_and_all_are_sh
     part.mkdir(parents=True)
     picture = encode_jpeg(draw_scene(sample_scene(0, "train", 0), 32))
     samples = [
-        {"jpg": picture, "caption": "one", "captions": ["one", "two", "three"], "key": f"{index}"} for index in range(48)
+        {"jpg": picture, "caption": "one", "captions": ["one", "two", "three"], "key": f"{index}"}
+        for index in range(48)
     ]
     write_shards(part, {**IMAGE_TEXT_COLUMNS, "captions": "json"}, samples, size_limit=2**20)
     merge_indexes(folder, [part])
@@ -147,7 +149,9 @@ def test_the_caption_shown_is_a_function_of_seed_sample_and_epoch_and_all_are_sh
     ]
     assert _read(folder, tmp_path / "y", stop=6, ranks=2) == epochs
     assert by_epoch[0] != by_epoch[1], "another epoch, other captions"
-    counts = np.bincount(np.unique([list(epoch.values()) for epoch in by_epoch], return_inverse=True)[1].ravel())
+    counts = np.bincount(
+        np.unique([list(epoch.values()) for epoch in by_epoch], return_inverse=True)[1].ravel()
+    )
     assert len(counts) == 3 and counts.min() > 20, "48 samples x 3 epochs over three captions"
 
 
@@ -162,7 +166,7 @@ def test_shared_pairs_flow_through_the_collator(shared_data: Callable[[str], Pat
         assert all(member is not None for member in members)
         image, caption = (io.BytesIO(member.read()).getvalue() for member in members if member is not None)
     crop = training_crop(decode(image), 16, scale_min=0.9, scale_max=1.0, seed=1)
-    batch = Collator(load_tokenizer("clip_bpe"), _settings("labels"))(
-        [{"id": 0, "image": crop, "caption": caption.decode()}]
+    batch = _collator("clip_bpe", "labels")([{"id": 0, "image": crop, "caption": caption.decode()}])
+    assert (
+        batch.targets.valid_B.all() and isinstance(batch.targets, LabelSets) and len(batch.targets.ids_N) > 3
     )
-    assert batch.targets.valid_B.all() and isinstance(batch.targets, LabelSets) and len(batch.targets.ids_N) > 3

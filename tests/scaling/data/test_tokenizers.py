@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scaling.data.tokenizers import load_tokenizer, label_sets, token_rows
+from scaling.data.tokenizers import label_sets, load_tokenizer, token_rows
 
 AWKWARD = [
     "",
@@ -46,8 +46,9 @@ def reference() -> Any:
 @pytest.fixture(scope="module")
 def real_captions(shared_data: Callable[[str], Path]) -> list[str]:
     with tarfile.open(shared_data("realpairs") / "val" / "00000.tar") as tar:
-        described = [json.load(tar.extractfile(m)) for m in tar if m.name.endswith(".json")]  # type: ignore[arg-type]
-    return [caption for sample in described[:300] for caption in sample["captions"]]
+        names = [name for name in tar.getnames() if name.endswith(".json")][:300]
+        described = [json.load(tar.extractfile(name)) for name in names]  # type: ignore[arg-type]
+    return [caption for sample in described for caption in sample["captions"]]
 
 
 @pytest.mark.parametrize("context_length", [8, 77])
@@ -143,7 +144,9 @@ def test_a_context_without_room_for_a_token_is_refused() -> None:
         token_rows(load_tokenizer("clip_bpe"), ["a"], 2)
 
 
-def test_a_missing_open_clip_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_open_clip_is_named_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="pip install open_clip_torch"):
         load_tokenizer.__wrapped__("clip_bpe")
@@ -151,7 +154,8 @@ def test_a_missing_open_clip_is_named_with_the_command_that_installs_it(monkeypa
 
 def test_tokenizing_loads_neither_torch_nor_open_clip() -> None:
     code = (
-        "import sys; from scaling.data.tokenizers import load_tokenizer; load_tokenizer('clip_bpe').encode(['a']);"
+        "import sys; from scaling.data.tokenizers import load_tokenizer;"
+        "load_tokenizer('clip_bpe').encode(['a']);"
         "sys.exit(bool({'torch', 'open_clip'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -24,7 +24,9 @@ from scaling.data.transforms import (
 
 def picture(height: int = 20, width: int = 30) -> Image.Image:
     smooth = np.linspace(0, 255, height * width * 3).reshape(height, width, 3)
-    return Image.fromarray((smooth + np.random.default_rng(0).normal(0, 9, smooth.shape)).clip(0, 255).astype(np.uint8))
+    return Image.fromarray(
+        (smooth + np.random.default_rng(0).normal(0, 9, smooth.shape)).clip(0, 255).astype(np.uint8)
+    )
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -100,7 +102,9 @@ def test_a_training_crop_leaves_the_global_random_state_alone() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(20, 30), (30, 20), (8, 64), (16, 16)])
-def test_the_evaluation_crop_is_the_centre_of_the_image_resized_by_its_shorter_side(height: int, width: int) -> None:
+def test_the_evaluation_crop_is_the_centre_of_the_image_resized_by_its_shorter_side(
+    height: int, width: int
+) -> None:
     image = picture(height, width)
     size = 16
     scaled = (size, round(height * size / width)) if width < height else (int(width * size / height), size)

@@ -59,7 +59,8 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> LabelledSet:
     folder = tmp_path_factory.mktemp("labelled")
     for name, first, count in (("train", 0, 40), ("test", 1000, 17)):
         samples = [
-            {"jpg": jpeg(first + n), "caption": "", "key": f"{name}{n}", "label": np.int32(n % 3)} for n in range(count)
+            {"jpg": jpeg(first + n), "caption": "", "key": f"{name}{n}", "label": np.int32(n % 3)}
+            for n in range(count)
         ]
         write_shards(folder / name, {**IMAGE_TEXT_COLUMNS, "label": "int32"}, samples, size_limit=20_000)
     (folder / "classnames.txt").write_text("\n".join(CLASS_NAMES) + "\n")
@@ -119,7 +120,7 @@ def context_of(
 
 @pytest.fixture
 def on_ranks(tmp_path: Path) -> Callable[[int, Callable[[Ranks, Callable[[Tensor], None]], Any]], list[Any]]:
-    """A function that runs `work(ranks, all_reduce)` on several ranks at once and returns what each one returned."""
+    """A function that runs `work(ranks, all_reduce)` on several ranks at once: what each one returned."""
 
     def run(num_ranks: int, work: Callable[[Ranks, Callable[[Tensor], None]], Any]) -> list[Any]:
         barrier = threading.Barrier(num_ranks, timeout=30)
@@ -134,7 +135,9 @@ def on_ranks(tmp_path: Path) -> Callable[[int, Callable[[Ranks, Callable[[Tensor
             barrier.wait()
 
         with ThreadPoolExecutor(num_ranks) as pool:
-            ranks = [Ranks(scratch=tmp_path, rank=r, num_ranks=num_ranks, barrier=wait) for r in range(num_ranks)]
+            ranks = [
+                Ranks(scratch=tmp_path, rank=r, num_ranks=num_ranks, barrier=wait) for r in range(num_ranks)
+            ]
             return list(pool.map(lambda one: work(one, all_reduce), ranks))
 
     return run

@@ -29,8 +29,12 @@ def measure(images: ImageBatch) -> Rows:
 
 
 @pytest.mark.parametrize(("length", "num_ranks"), [(23, 1), (23, 4), (8, 8), (3, 5), (0, 2)])
-def test_the_shares_of_the_ranks_cover_the_set_once_and_in_order(length: int, num_ranks: int, tmp_path: Path) -> None:
-    shares = [Ranks(scratch=tmp_path, rank=rank, num_ranks=num_ranks).share(length) for rank in range(num_ranks)]
+def test_the_shares_of_the_ranks_cover_the_set_once_and_in_order(
+    length: int, num_ranks: int, tmp_path: Path
+) -> None:
+    shares = [
+        Ranks(scratch=tmp_path, rank=rank, num_ranks=num_ranks).share(length) for rank in range(num_ranks)
+    ]
     assert [index for share in shares for index in share] == list(range(length))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
@@ -80,7 +84,9 @@ def test_threads_decode_the_same_images_in_the_same_order(validation: IndexedDat
     assert torch.equal(torch.cat([b.images_BCHW for b in threaded.batches(validation, range(23))]), one)
 
 
-def test_an_undecodable_image_is_an_error_that_names_its_key(validation: IndexedDataset, tmp_path: Path) -> None:
+def test_an_undecodable_image_is_an_error_that_names_its_key(
+    validation: IndexedDataset, tmp_path: Path
+) -> None:
     samples = [{"jpg": validation[0]["jpg"], "caption": "fine", "key": "good"}]
     samples.append({"jpg": b"<html>", "caption": "broken", "key": "000042"})
     write_shards(tmp_path / "set", IMAGE_TEXT_COLUMNS, samples, size_limit=10_000)

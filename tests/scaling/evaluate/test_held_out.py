@@ -17,26 +17,36 @@ Make = Callable[..., EvaluationContext]
 
 
 def images_of(context: EvaluationContext) -> torch.Tensor:
-    return normalise(torch.stack([evaluation_crop(decode(s["jpg"]), context.image_size) for s in context.validation]))
+    return normalise(
+        torch.stack([evaluation_crop(decode(s["jpg"]), context.image_size) for s in context.validation])
+    )
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_superclass_is_the_mean_cross_entropy_over_every_sample(
     weighted: bool, superclass: Any, context_of: Make
 ) -> None:
-    weights_V = torch.rand(4_096, generator=torch.Generator().manual_seed(0)) if weighted else torch.ones(4_096)
-    context = context_of(superclass, label_weights_V=weights_V if weighted else None)
-    targets_NV = torch.zeros(23, 4_096, dtype=torch.float64)
-    for row, sample in zip(targets_NV, context.validation):
-        ids = context.tokenizer.encode([sample["caption"]])[0]
-        row[ids] = weights_V[ids].double()
-    targets_NV /= targets_NV.sum(dim=1, keepdim=True)
+    """The weights of training say only that labels are weighed; the weights are the held-out captions' IDF."""
+    context = context_of(superclass, label_weights_V=torch.rand(4_096) if weighted else None)
+    labels_NV = torch.zeros(23, 4_096, dtype=torch.float64)
+    for row, sample in zip(labels_NV, context.validation):
+        row[context.tokenizer.encode([sample["caption"]])[0]] = 1
+    targets_NV = labels_NV * (24 / (labels_NV.sum(dim=0) + 1)).log() if weighted else labels_NV
+    targets_NV = targets_NV / targets_NV.sum(dim=1, keepdim=True)
     with torch.no_grad():
-        log_p_NV = superclass.head_logits(superclass.image_features(images_of(context))).double().log_softmax(dim=1)
+        logits_NV = superclass.head_logits(superclass.image_features(images_of(context)))
+    expected = -(targets_NV * logits_NV.double().log_softmax(dim=1)).sum(dim=1).mean().item()
     outcome = held_out_loss(context)
-    assert outcome.metrics["loss"] == pytest.approx(-(targets_NV * log_p_NV).sum(dim=1).mean().item(), rel=1e-5)
+    assert outcome.metrics["loss"] == pytest.approx(expected, rel=1e-5)
     assert outcome.num_samples == 23
-    assert outcome.settings == {"label_weights": "training" if weighted else "uniform"}
+    assert outcome.settings == {"label_weights": "held-out idf" if weighted else "uniform"}
+
+
+def test_the_loss_does_not_depend_on_how_long_the_weights_of_training_were_counted(
+    superclass: Any, context_of: Make
+) -> None:
+    early, late = (context_of(superclass, label_weights_V=torch.rand(4_096) * scale) for scale in (1, 20))
+    assert held_out_loss(early).metrics == held_out_loss(late).metrics
 
 
 def test_clip_is_the_mean_over_whole_batches_of_open_clips_loss(clip: Any, context_of: Make) -> None:
@@ -46,7 +56,9 @@ def test_clip_is_the_mean_over_whole_batches_of_open_clips_loss(clip: Any, conte
     for start in range(0, 20, 5):
         captions = [context.validation[index]["caption"] for index in range(start, start + 5)]
         with torch.no_grad():
-            image, text = clip.encode_image(images[start : start + 5]), clip.encode_text(context.tokens(captions))
+            image, text = clip.encode_image(images[start : start + 5]), clip.encode_text(
+                context.tokens(captions)
+            )
             losses.append(ClipLoss()(image, text, clip.logit_scale.exp()).item())
     outcome = held_out_loss(context)
     assert outcome.metrics["loss"] == pytest.approx(sum(losses) / 4, rel=1e-5)
@@ -61,9 +73,13 @@ def test_the_loss_does_not_depend_on_the_number_of_ranks(
         alone = held_out_loss(context_of(objective)).metrics["loss"]
         everywhere = on_ranks(
             num_ranks,
-            lambda ranks, all_reduce: held_out_loss(context_of(objective, ranks=ranks, all_reduce=all_reduce)),
+            lambda ranks, all_reduce: held_out_loss(
+                context_of(objective, ranks=ranks, all_reduce=all_reduce)
+            ),
         )
-        assert [outcome.metrics["loss"] for outcome in everywhere] == pytest.approx([alone] * num_ranks, rel=1e-9)
+        assert [outcome.metrics["loss"] for outcome in everywhere] == pytest.approx(
+            [alone] * num_ranks, rel=1e-9
+        )
 
 
 def test_superclass_does_not_depend_on_the_batch(superclass: Any, context_of: Make) -> None:

@@ -27,7 +27,9 @@ def test_the_final_fit_is_the_minimum_of_the_regularised_loss() -> None:
     found = probe.fit_probe(features_ND, labels_N)
     exact_ND = features_ND.astype(np.float64)
     exact_ND = (exact_ND - exact_ND.mean(axis=0)) / exact_ND.std(axis=0)
-    exact = LogisticRegression(C=1 / (found.strength * 300), tol=1e-10, max_iter=10_000).fit(exact_ND, labels_N)
+    exact = LogisticRegression(C=1 / (found.strength * 300), tol=1e-10, max_iter=10_000).fit(
+        exact_ND, labels_N
+    )
     np.testing.assert_allclose(found.model.coef_, exact.coef_, atol=2e-3)
     test_ND, _ = clusters(500, noise=1.5, seed=1)
     standardised = (test_ND - features_ND.mean(axis=0)) / features_ND.std(axis=0)
@@ -39,9 +41,8 @@ def test_the_probe_is_computed_in_single_precision() -> None:
 
 
 def test_noisier_features_are_regularised_more() -> None:
-    strengths = [probe.fit_probe(*clusters(200, noise=noise)).strength for noise in (0.2, 6.0)]
-    assert strengths[1] > 0.01
-    assert probe.fit_probe(*clusters(400, noise=1.0)).predict(clusters(400, noise=1.0, seed=1)[0]).shape == (400,)
+    clear, noisy = (probe.fit_probe(*clusters(200, noise=noise)).strength for noise in (1.0, 6.0))
+    assert noisy > clear
 
 
 def test_of_equally_good_strengths_the_strongest_is_taken() -> None:

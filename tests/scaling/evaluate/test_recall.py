@@ -31,8 +31,9 @@ def test_recalls_are_those_of_torchmetrics(scores_NM: Tensor, k: int) -> None:
     images_NM = torch.arange(NUM_IMAGES)[:, None].expand_as(is_own_NM)
     captions_NM = torch.arange(len(OWNERS_M)).expand_as(is_own_NM)
     found = recalls_of(scores_NM)
-    any_caption = RetrievalHitRate(top_k=k)(scores_NM.flatten(), is_own_NM.flatten(), images_NM.flatten())
-    the_image = RetrievalRecall(top_k=k)(scores_NM.flatten(), is_own_NM.flatten(), captions_NM.flatten())
+    positive = scores_NM.sigmoid().flatten()  # torchmetrics never retrieves what scores below 0
+    any_caption = RetrievalHitRate(top_k=k)(positive, is_own_NM.flatten(), images_NM.flatten())
+    the_image = RetrievalRecall(top_k=k)(positive, is_own_NM.flatten(), captions_NM.flatten())
     assert found[f"image_to_text_recall_at_{k}"] == pytest.approx(any_caption.item())
     assert found[f"text_to_image_recall_at_{k}"] == pytest.approx(the_image.item())
 
@@ -44,9 +45,7 @@ def test_recalls_do_not_depend_on_the_block(scores_NM: Tensor, block: int) -> No
 
 def test_recalls_do_not_depend_on_the_order_of_the_captions(scores_NM: Tensor) -> None:
     order = torch.randperm(len(OWNERS_M), generator=torch.Generator().manual_seed(1))
-    shuffled = recalls(
-        lambda a, b: scores_NM[a:b, order], OWNERS_M[order], num_images=NUM_IMAGES, block=5
-    )
+    shuffled = recalls(lambda a, b: scores_NM[a:b, order], OWNERS_M[order], num_images=NUM_IMAGES, block=5)
     assert shuffled == recalls_of(scores_NM)
 
 

@@ -1,4 +1,4 @@
-"""Retrieval: cosines for CLIP, pointwise mutual information by the head for SuperClass; against dense formulas."""
+"""Retrieval against dense formulas: cosines for CLIP, mutual information by the head for SuperClass."""
 
 from __future__ import annotations
 
@@ -69,7 +69,12 @@ def test_the_head_retrieves_by_mutual_information_of_image_and_bag_of_tokens(
 @pytest.mark.parametrize("task", [retrieval, retrieval_head])
 @pytest.mark.parametrize("num_ranks", [2, 5])
 def test_several_ranks_find_what_one_finds(
-    task: Any, num_ranks: int, clip: Any, superclass: Any, context_of: Make, on_ranks: Callable[..., list[Any]]
+    task: Any,
+    num_ranks: int,
+    clip: Any,
+    superclass: Any,
+    context_of: Make,
+    on_ranks: Callable[..., list[Any]],
 ) -> None:
     objective = clip if task is retrieval else superclass
     first, *others = on_ranks(num_ranks, lambda ranks, _: task(context_of(objective, ranks=ranks)))

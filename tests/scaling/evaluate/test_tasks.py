@@ -45,12 +45,12 @@ def test_an_evaluation_says_what_was_measured_how_and_when(
     }
 
 
-def test_only_the_first_rank_reports(
-    clip: Any, context_of: Make, on_ranks: Callable[..., list[Any]]
-) -> None:
+def test_only_the_first_rank_reports(clip: Any, context_of: Make, on_ranks: Callable[..., list[Any]]) -> None:
     first, second = on_ranks(
         2,
-        lambda ranks, all_reduce: list(run_tasks(OF_CLIP, context_of(clip, ranks=ranks, all_reduce=all_reduce))),
+        lambda ranks, all_reduce: list(
+            run_tasks(OF_CLIP, context_of(clip, ranks=ranks, all_reduce=all_reduce))
+        ),
     )
     assert [evaluation.task for evaluation in first] == OF_CLIP and second == []
 
@@ -61,7 +61,9 @@ def test_a_model_in_training_is_evaluated_in_evaluation_mode_and_given_back(
     modes: list[bool] = []
     encode_image = type(clip).encode_image
     monkeypatch.setattr(
-        type(clip), "encode_image", lambda self, images: (modes.append(self.training), encode_image(self, images))[1]
+        type(clip),
+        "encode_image",
+        lambda self, images: (modes.append(self.training), encode_image(self, images))[1],
     )
     clip.train()
     try:
@@ -87,7 +89,9 @@ def test_superclass_has_no_text_tower_and_clip_no_head(
 
 
 @pytest.mark.parametrize("name", ["linear_probe", "zero_shot"])
-def test_a_task_without_its_labelled_set_says_which_key_to_set(name: str, clip: Any, context_of: Make) -> None:
+def test_a_task_without_its_labelled_set_says_which_key_to_set(
+    name: str, clip: Any, context_of: Make
+) -> None:
     with pytest.raises(ValueError, match=f"{name} needs a labelled set: set data.labelled"):
         list(run_tasks([name], context_of(clip, labelled=None)))
 
@@ -100,7 +104,9 @@ def test_a_labelled_set_is_read_from_its_folder(context_of: Make, clip: Any) -> 
     assert len(labelled.train) == 40 and len(labelled.test) == 17
 
 
-def test_a_template_without_a_place_for_the_name_is_refused(context_of: Make, clip: Any, tmp_path: Any) -> None:
+def test_a_template_without_a_place_for_the_name_is_refused(
+    context_of: Make, clip: Any, tmp_path: Any
+) -> None:
     (tmp_path / "classnames.txt").write_text("dog\n")
     (tmp_path / "zeroshot_classification_templates.txt").write_text("a photo of a {c}.\na photo of a dog\n")
     with pytest.raises(ValueError, match="'a photo of a dog' has no {c}"):
@@ -108,9 +114,13 @@ def test_a_template_without_a_place_for_the_name_is_refused(context_of: Make, cl
 
 
 def test_a_folder_that_is_no_labelled_set_names_the_missing_file(tmp_path: Any) -> None:
-    with pytest.raises(ValueError, match="zeroshot_classification_templates.txt does not exist.*scaling data render"):
+    with pytest.raises(
+        ValueError, match="zeroshot_classification_templates.txt does not exist.*scaling data render"
+    ):
         read_labelled_set(tmp_path)
 
 
-def test_a_single_rank_needs_neither_barrier_nor_all_reduce(clip: Any, context_of: Make, tmp_path: Any) -> None:
+def test_a_single_rank_needs_neither_barrier_nor_all_reduce(
+    clip: Any, context_of: Make, tmp_path: Any
+) -> None:
     assert len(list(run_tasks(["held_out_loss"], context_of(clip, ranks=Ranks(scratch=tmp_path))))) == 1

@@ -107,5 +107,7 @@ def test_a_label_without_a_name_is_an_error_that_names_the_sample(clip: Any, con
     context = context_of(clip)
     assert context.labelled is not None
     fewer = dataclasses.replace(context.labelled, class_names=("dog", "cat"))
-    with pytest.raises(ValueError, match="sample 'test2' has the label 2, but classnames.txt names 2 classes"):
+    with pytest.raises(
+        ValueError, match="sample 'test2' has the label 2, but classnames.txt names 2 classes"
+    ):
         zero_shot(context_of(clip, labelled=fewer))

@@ -33,7 +33,10 @@ def test_the_schedule_equals_open_clips_at_every_step() -> None:
 
 
 def test_a_warmup_that_ends_within_a_step_never_overshoots() -> None:
-    assert learning_rate_of_step(90, 30, peak=1.0, warmup_samples=100, total_samples=1100, schedule="cosine") == 1.0
+    assert (
+        learning_rate_of_step(90, 30, peak=1.0, warmup_samples=100, total_samples=1100, schedule="cosine")
+        == 1.0
+    )
 
 
 def test_an_unknown_schedule_is_refused() -> None:

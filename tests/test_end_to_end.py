@@ -1,0 +1,285 @@
+"""Whole studies through DeepSpeed's launcher on two ranks: trained, killed, continued, reported."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scaling.records import RunDirectory, RunRecord, read_lines, run_directories
+
+pytestmark = pytest.mark.slow
+
+Start = Callable[..., "subprocess.Popen[str]"]
+TINY = ("sweeps/smoke.yaml", "--set", "samples_seen=1024", "--set", "checkpoint_every_samples=256")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Study:
+    """What a launch left behind."""
+
+    status: int
+    output: str
+    runs: dict[str, RunDirectory]  # by objective
+
+    def record(self, objective: str) -> RunRecord:
+        record = self.runs[objective].read_record()
+        assert record is not None, self.output
+        return record
+
+
+def _study(process: subprocess.Popen[str], output: Path, folder: Path) -> Study:
+    status = process.wait(timeout=400)
+    runs = {run.path.name.split("-")[0]: run for run in run_directories(folder / "smoke")}
+    return Study(status=status, output=output.read_text(), runs=runs)
+
+
+def _left_behind() -> set[str]:
+    """Names in shared memory and processes of ours that a finished launch must not leave."""
+    names = {name for name in os.listdir("/dev/shm") if re.match(r"deepspeed_allreduce|\d{6}_", name)}
+    listing = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    return names | {line for line in listing.splitlines() if " launch " in line and "smoke.yaml" in line}
+
+
+def _wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+    return found
+
+
+def _rows(run: RunDirectory, name: str) -> list[dict[str, Any]]:
+    return list(read_lines(run.path / name))
+
+
+@pytest.fixture(scope="module")
+def finished(
+    start_deepspeed: Start, small_rendering: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Study:
+    """Both objectives trained without disturbance."""
+    folder = tmp_path_factory.mktemp("finished")
+    output = folder / "output.txt"
+    process = start_deepspeed(*TINY, "--runs", folder, num_ranks=2, output=output, SMOKE_DATA=small_rendering)
+    return _study(process, output, folder)
+
+
+def test_every_point_ends_with_a_record_of_what_was_asked_planned_and_measured(finished: Study) -> None:
+    assert finished.status == 0, finished.output
+    assert set(finished.runs) == {"superclass", "clip"}
+    for objective, run in finished.runs.items():
+        record = finished.record(objective)
+        assert record.measured.samples_seen == 1024 and record.measured.num_ranks == 2
+        assert record.data.unique_samples == 300 and record.data.epochs > 3
+        assert record.planned.train_flops > 0 and record.measured.train_seconds > 0
+        assert run.read_status().state == "done"
+
+
+def test_each_objective_is_evaluated_by_its_own_tasks(finished: Study) -> None:
+    tasks = {name: {row.task for row in finished.record(name).evaluations} for name in finished.runs}
+    assert tasks["clip"] == {"held_out_loss", "linear_probe", "zero_shot", "retrieval"}
+    assert tasks["superclass"] == {"held_out_loss", "linear_probe", "zero_shot_head", "retrieval_head"}
+
+
+def test_metrics_tensorboard_and_ledger_tell_every_step(finished: Study) -> None:
+    for run in finished.runs.values():
+        metrics, ledger = _rows(run, "metrics.jsonl"), _rows(run, "samples.jsonl")
+        assert {"loss", "learning_rate", "samples_per_second", "gradient_norm"} <= metrics[-1].keys()
+        assert metrics[-1]["loss"] < metrics[0]["loss"]
+        assert [row["step"] for row in ledger] == list(range(32))
+        assert (ledger[0]["first"], ledger[-1]["last"]) == (0, 1023)
+        assert list(run.tensorboard.glob("events.*"))
+
+
+def test_both_objectives_see_the_same_samples_in_the_same_order(finished: Study) -> None:
+    superclass, clip = (_rows(finished.runs[name], "samples.jsonl") for name in ("superclass", "clip"))
+    assert superclass == clip
+
+
+def test_gradients_are_not_clipped_unless_the_sweep_says_so(finished: Study) -> None:
+    """DeepSpeed clips at 1.0 if nobody speaks; the recipe does not clip."""
+    science = finished.record("clip").science
+    assert science["gradient_clipping"] == 0.0
+    point = json.loads(finished.runs["clip"].point.read_text())
+    assert point["placement"]["engine"] == "deepspeed" and point["placement"]["zero_stage"] == 1
+
+
+def test_the_report_is_one_page_with_the_planned_and_the_measured(finished: Study, tmp_path: Path) -> None:
+    from analysis.report import write_report
+
+    page = write_report(finished.runs["clip"].path.parent, tmp_path / "report.html").read_text()
+    assert all(run.path.name in page for run in finished.runs.values())
+    assert "http://" not in page.replace("http://www.w3.org", "") and "<script src" not in page
+
+
+def test_nothing_is_left_in_shared_memory_or_the_process_table(finished: Study) -> None:
+    assert finished.status == 0
+    _wait_for(lambda: not _left_behind(), seconds=15)
+
+
+def test_a_killed_rank_harms_one_point_only_and_the_same_command_finishes_the_study_exactly(
+    finished: Study, start_deepspeed: Start, small_rendering: Path, tmp_path: Path
+) -> None:
+    """kill -9 of rank 1's child after the first checkpoint; then the same command; same losses, same samples."""
+    output = tmp_path / "output.txt"
+
+    def start() -> subprocess.Popen[str]:
+        return start_deepspeed(
+            *TINY, "--runs", tmp_path, num_ranks=2, output=output, SMOKE_DATA=small_rendering
+        )
+
+    process = start()
+    first = _wait_for(
+        lambda: [run for run in run_directories(tmp_path / "smoke") if run.checkpoints.exists()]
+    )[0]
+    _wait_for(lambda: (first.checkpoints / "latest").exists())
+    os.kill(_child_of(first, rank=1), signal.SIGKILL)
+    study = _study(process, output, tmp_path)
+    assert study.status == 1, study.output
+    hurt, other = first.path.name.split("-")[0], {"superclass": "clip", "clip": "superclass"}
+    assert study.runs[hurt].read_status().state == "killed"
+    assert "SIGKILL" in study.runs[hurt].read_status().reason
+    assert study.runs[other[hurt]].read_record() is not None, "the other point was trained all the same"
+    _wait_for(lambda: not _left_behind(), seconds=15)
+
+    study = _study(start(), output, tmp_path)
+    assert study.status == 0, study.output
+    assert study.output.count("done already") == 1
+    assert study.record(hurt).measured.attempts == 2
+    for name in study.runs:
+        assert _rows(study.runs[name], "samples.jsonl") == _rows(finished.runs[name], "samples.jsonl")
+        losses, expected = (
+            [(row["samples_seen"], row["loss"]) for row in _rows(source.runs[name], "metrics.jsonl")]
+            for source in (study, finished)
+        )
+        assert losses == expected, "bit-identical, resumed or not"
+        scores, expected_scores = (
+            {row.task: row.metrics for row in source.record(name).evaluations} for source in (study, finished)
+        )
+        assert scores == expected_scores
+
+
+def _child_of(run: RunDirectory, rank: int) -> int:
+    log = (run.path / f"log-rank{rank}.txt").read_text()
+    return int(re.findall(r"process (\d+)", log)[-1])
+
+
+def test_a_diverged_point_is_a_typed_failure_retried_only_on_request(
+    start_deepspeed: Start, small_rendering: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "output.txt"
+    command = (
+        "sweeps/smoke.yaml",
+        "--only",
+        "superclass-*",
+        "--set",
+        "learning_rate=[1e-3,1e30]",
+        "--runs",
+        tmp_path,
+    )
+    for options in ((), (), ("--retry-failed",)):
+        process = start_deepspeed(*command, *options, num_ranks=1, output=output, SMOKE_DATA=small_rendering)
+        assert process.wait(timeout=300) == 1, output.read_text()
+    states = [run.read_status() for run in run_directories(tmp_path / "smoke")]
+    assert sorted(status.state for status in states) == ["diverged", "done"]
+    diverged = next(status for status in states if status.state == "diverged")
+    assert diverged.attempts == 2, "the second launch left it alone"
+    assert "not finite" in diverged.reason or "nan" in diverged.reason
+
+
+@pytest.mark.parametrize("victim", ["runner", "node launcher", "rank's parent"])
+def test_no_process_outlives_its_launcher(
+    victim: str, start_deepspeed: Start, small_rendering: Path, tmp_path: Path
+) -> None:
+    """DeepSpeed leaves ranks behind on SIGTERM to its runner and on SIGKILL of its launcher; ours notice."""
+    output = tmp_path / "output.txt"
+    options = ("--set", "samples_seen=1M", "--runs", tmp_path)
+    process = start_deepspeed(
+        "sweeps/smoke.yaml", *options, num_ranks=1, output=output, SMOKE_DATA=small_rendering
+    )
+    _wait_for(lambda: any(run.metrics.exists() for run in run_directories(tmp_path / "smoke")))
+    run = next(run for run in run_directories(tmp_path / "smoke") if run.metrics.exists())
+    child = _child_of(run, rank=0)
+    parent = _parent_of(_parent_of(child))  # over the fork server
+    node_launcher = _parent_of(parent)
+    pid, number = {
+        "runner": (process.pid, signal.SIGTERM),
+        "node launcher": (node_launcher, signal.SIGKILL),
+        "rank's parent": (parent, signal.SIGKILL),
+    }[victim]
+    os.kill(pid, number)
+    process.wait(timeout=60)
+    _wait_for(lambda: not any(_exists(pid) for pid in (child, parent)), seconds=60)
+    if victim != "rank's parent":  # a killed parent cannot clean up; its run continues with the next launch
+        assert run.read_status().state == "killed"
+        _wait_for(lambda: not _left_behind(), seconds=15)
+
+
+def _parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def _exists(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"  # a zombie has ended; its new parent has not asked yet
+
+
+def test_without_data_the_papers_sweep_stops_in_seconds_and_says_what_to_do(
+    start_deepspeed: Start, tmp_path: Path
+) -> None:
+    output = tmp_path / "output.txt"
+    process = start_deepspeed("sweeps/model_scale.yaml", "--runs", tmp_path, num_ranks=1, output=output)
+    assert process.wait(timeout=60) == 2
+    said = output.read_text()
+    assert "data.train is not set" in said and "scaling data convert SRC DST" in said
+    assert not (tmp_path / "model_scale").exists()
+
+
+def test_with_overrides_to_tiny_values_the_papers_sweep_trains(
+    start_deepspeed: Start, small_rendering: Path, tmp_path: Path
+) -> None:
+    tiny = {
+        "image_tower": "vit_nano8",
+        "image_size": 32,
+        "samples_seen": 256,
+        "global_batch": 32,
+        "warmup_samples": 64,
+        "tokenizer": "clip_bpe_4k",
+        "data.train": small_rendering / "train",
+        "data.validation": small_rendering / "validation",
+        "evaluate.batch": 32,
+    }
+    settings = [word for key, value in tiny.items() for word in ("--set", f"{key}={value}")]
+    output = tmp_path / "output.txt"
+    process = start_deepspeed(
+        "sweeps/model_scale.yaml", *settings, "--runs", tmp_path, num_ranks=1, output=output
+    )
+    assert process.wait(timeout=300) == 0, output.read_text()
+    assert "2 of 2 points done" in output.read_text()
+
+
+def test_scaling_launch_supervises_the_same_command(small_rendering: Path, tmp_path: Path) -> None:
+    command = [Path(sys.executable).with_name("scaling"), "launch", "sweeps/smoke.yaml", "--runs", tmp_path]
+    done = subprocess.run(
+        [*command, "--only", "clip-*"],
+        cwd=Path(__file__).resolve().parents[1],
+        env={**os.environ, "SMOKE_DATA": str(small_rendering), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 of 1 points done" in done.stdout
