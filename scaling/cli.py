@@ -136,7 +136,8 @@ def data_check(folder: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
     samples = read_shard_index(folder).num_samples
     Console().print(
         f"{folder}: {samples:,} samples in {found.num_shards:,} shards, {found.num_bytes:,} bytes; "
-        f"hashes {found.hashes}" + (f" ({found.reason})" if found.reason else "")
+        f"hashes {found.hashes}" + (f" ({found.reason})" if found.reason else ""),
+        soft_wrap=True,
     )
 
 

@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 import tempfile
-import threading
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -25,6 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from scaling.data.manifest import Manifest, Part, SetManifest, read_part, sum_rejects
 from scaling.data.shards import IMAGE_TEXT_COLUMNS, merge_indexes, shard_bytes, sync_to_disk, write_shards
 from scaling.data.tars import Sample, TarSamples
+from scaling.orphans import end_with_parent
 from scaling.records import WriteError, write_atomically
 from scaling.shard_index import read_shard_index
 
@@ -152,25 +152,13 @@ def _converted(jobs: list[_Job], workers: int) -> Iterator[Part]:
         return
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["streaming", __name__])  # 4 s of imports, once instead of once a worker
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
         try:
             yield from (
                 future.result() for future in as_completed([pool.submit(_write_part, job) for job in jobs])
             )
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """Make this worker end when its parent is killed; the pool's own pipes would keep it waiting for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _write_part(job: _Job) -> Part:

@@ -27,6 +27,7 @@ from scaling.data.scene_captions import PROMPT_TEMPLATES, caption_scene, class_n
 from scaling.data.scenes import CLASSES, SPLITS, Split, sample_scene
 from scaling.data.shards import IMAGE_TEXT_COLUMNS, merge_indexes, shard_bytes, sync_to_disk, write_shards
 from scaling.data_paths import LABELLED_TEXTS
+from scaling.orphans import end_with_parent
 from scaling.records import write_atomically
 
 SCENES_PER_PART = 4096
@@ -90,7 +91,7 @@ def render(destination: Path, settings: RenderSettings, *, workers: int, progres
         for split in SPLITS
         for part in range(-(-getattr(settings, split) // SCENES_PER_PART))
     ]
-    with ProcessPoolExecutor(max_workers=workers) as pool:
+    with ProcessPoolExecutor(max_workers=workers, initializer=end_with_parent) as pool:
         finished = pool.map(_render_part, *zip(*jobs, strict=True))
         for _ in track(finished, "rendering", total=len(jobs), disable=not progress):
             pass

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
-from multiprocessing import connection, parent_process, resource_tracker
+from multiprocessing import resource_tracker
 
 from scaling.children import EXIT_PREEMPTED, Assignment, report_outcome
+from scaling.orphans import end_with_parent
 
 
 def run_child(assignment: Assignment) -> None:
@@ -18,7 +18,7 @@ def run_child(assignment: Assignment) -> None:
     os.environ.update(assignment.environment())
     tempfile.tempdir = None  # forget the server's choice: TMPDIR counts
     _log_to(assignment)
-    _die_with_parent()
+    end_with_parent()
     _leave_shared_memory_to_parent()
 
     from scaling.train.child import run_assignment
@@ -57,15 +57,3 @@ def _leave_shared_memory_to_parent() -> None:
                 original(segment, kind)
 
         setattr(resource_tracker, name, unless_shared_memory)
-
-
-def _die_with_parent() -> None:
-    """End this process when its parent does, even by SIGKILL: an orphan would hold ports, memory and a GPU."""
-    parent = parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True, name="watch-parent").start()

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scaling.records import RunDirectory, Status
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _scaling(*arguments: object, status: int = 0) -> str:
+    command = [str(Path(sys.executable).with_name("scaling")), *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_the_plan_of_the_papers_sweep_fits_into_100_columns_and_shows_every_figure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    table = _scaling("plan", "sweeps/model_scale.yaml", "--devices", 64, "--accelerator", "h200_sxm")
+    assert max(map(len, table.splitlines())) <= 100 and "…" not in table
+    row = next(line for line in table.splitlines() if line.startswith("clip-vit_b16")).split()
+    assert row[1:] == ["31,250", "512M", "85.8M", "63.2M", "655K", "1.23e11", "6.30e19", "44.2"]
+    assert "provisional" in table
+
+
+def test_planning_imports_no_torch() -> None:
+    code = (
+        "import sys; sys.argv = ['scaling', 'plan', 'sweeps/model_scale.yaml']\n"
+        "from scaling.cli import app\n"
+        "app(standalone_mode=False)\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_the_status_table_shows_done_failed_and_pending_runs(tmp_path: Path) -> None:
+    plan = tmp_path / "quickstart" / "plan.json"
+    _scaling("plan", "sweeps/quickstart.yaml", "--devices", 2, "--output", plan)
+    run = RunDirectory(tmp_path / "quickstart" / "clip-extra")
+    run.path.mkdir()
+    run.point.write_text("{}")
+    run.write_status(
+        Status(state="diverged", reason="the loss is nan at step 7", samples_total=100, attempts=1)
+    )
+    table = _scaling("status", "sweeps/quickstart.yaml", "--runs", tmp_path)
+    assert "1 diverged, 18 queued" in table and "nan" in table
+
+
+def test_a_users_mistake_is_one_clear_message_and_not_a_traceback() -> None:
+    said = _scaling("plan", "sweeps/model_scal.yaml", status=2)
+    assert "model_scale.yaml" in said and "Traceback" not in said
+    said = _scaling("data", "check", "no/such/folder", status=2)
+    assert "no/such/folder" in said and "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_check_verifies_a_rendered_set_and_names_a_damaged_shard(tmp_path: Path) -> None:
+    _scaling("data", "render", tmp_path / "set", "--train", 64, "--image-size", 16)
+    assert "64 samples" in _scaling("data", "check", tmp_path / "set" / "train")
+    shard = next((tmp_path / "set" / "train").rglob("shard.*.mds"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    assert shard.name in _scaling("data", "check", tmp_path / "set" / "train", status=2)
