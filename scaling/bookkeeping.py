@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
+import uuid
 from pathlib import Path
 
 from scaling.agreement import free_port
@@ -12,6 +12,7 @@ from scaling.children import Outcome
 from scaling.lease import Lease, check_lease, holder_of
 from scaling.points import RunPoint
 from scaling.records import FAILURES, RunDirectory, RunRecord, State, Status, WriteError, write_atomically
+from scaling.residue import SCRATCH_PREFIX
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +37,7 @@ class Bookkeeper:
         self._lease: Lease | None = None
 
     def decide(self, index: int, point: RunPoint) -> Order:
-        """Run a point, or say why not: finished, failed before, or in the hands of another launcher."""
+        """Run a point, or say why not: finished, failed before, other ranks' checkpoint, another launcher's."""
         run = RunDirectory(self._folder / point.run_id)
         status = run.read_status()
         if run.read_record() is not None:
@@ -46,6 +47,11 @@ class Bookkeeper:
             self._say(
                 index, point, f"{status.state} before ({status.reason}); --retry-failed trains it again"
             )
+            return Order(is_run=False)
+        written_by = run.checkpoint_ranks()
+        if written_by not in (None, point.placement.num_ranks):
+            ranks = f"{written_by} ranks wrote its checkpoint and there are {point.placement.num_ranks}"
+            self._say(index, point, f"{ranks}: use deepspeed --num_accelerators {written_by} launch ...")
             return Order(is_run=False)
         run.path.mkdir(parents=True, exist_ok=True)
         self._lease = Lease.acquire(run.path)
@@ -71,7 +77,7 @@ class Bookkeeper:
             port=free_port(),
             attempt=attempt,
             lease_token=token,
-            scratch=f"scaling-{os.getpid()}-{index}",
+            scratch=f"{SCRATCH_PREFIX}{uuid.uuid4().hex[:12]}",
         )
 
     def renew_lease(self) -> None:

@@ -14,6 +14,7 @@ import time
 import uuid
 from pathlib import Path
 
+from scaling.orphans import process_exists
 from scaling.records import write_atomically
 
 EXPIRES_SECONDS = 60.0  # without a heartbeat; file systems of clusters may show a file seconds late
@@ -106,16 +107,6 @@ def _read(folder: Path, token: int) -> dict[str, object]:
 def _is_alive(holder: dict[str, object]) -> bool:
     if not holder or holder["released"]:
         return False
-    if holder["host"] == socket.gethostname() and not _process_exists(int(str(holder["pid"]))):
+    if holder["host"] == socket.gethostname() and not process_exists(int(str(holder["pid"]))):
         return False
     return time.time() - float(str(holder["renewed_at"])) < EXPIRES_SECONDS
-
-
-def _process_exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -1,4 +1,4 @@
-"""Processes that do not outlive the one that started them."""
+"""Processes that do not outlive the one that started them, and whether one still lives."""
 
 from __future__ import annotations
 
@@ -21,3 +21,14 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="watch-parent").start()
+
+
+def process_exists(pid: int) -> bool:
+    """Whether a process of that number lives on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -22,7 +22,9 @@ from scaling.plan import Plan
 from scaling.points import RunPoint
 from scaling.ranks import Rank
 from scaling.records import RunDirectory
-from scaling.residue import remove_allreduce_buffers, remove_scratch, remove_streaming_segments
+from scaling.residue import claim_scratch, remove_orphans, remove_point
+
+SCRATCH_SECONDS = 60.0  # for the first rank of a machine to make a folder
 
 
 class Terminated(Exception):
@@ -52,6 +54,8 @@ class Parent:
         self._num_threads = int(os.environ.get("OMP_NUM_THREADS") or share)
         self._ancestry = Ancestry()
         self._agreement = Agreement(rank)
+        if rank.is_local_leader:
+            remove_orphans(self._temporary)
         self._books = Bookkeeper(folder, len(points), retry_failed=retry_failed) if rank.is_main else None
 
     def run(self) -> int:
@@ -77,7 +81,7 @@ class Parent:
     def _train(self, index: int, point: RunPoint, order: Order) -> Outcome:
         """How the point ended on all ranks together."""
         assignment = self._assignment(point, order)
-        assignment.scratch.mkdir(exist_ok=True)
+        self._make_scratch(assignment)
         start_server(assignment.environment())
         start = time.monotonic()
         child = Child(assignment)
@@ -110,6 +114,17 @@ class Parent:
             attempt=order.attempt,
             lease_token=order.lease_token,
         )
+
+    def _make_scratch(self, assignment: Assignment) -> None:
+        """The point's temporary folder on this machine, before any of its ranks here goes on."""
+        if self._rank.is_local_leader:
+            claim_scratch(assignment.scratch, assignment.port)
+        deadline = time.monotonic() + SCRATCH_SECONDS
+        while not assignment.scratch.exists():
+            self._check_launcher()
+            if time.monotonic() > deadline:
+                raise Terminated(f"{assignment.scratch} was not made by this machine's first rank")
+            time.sleep(POLL_SECONDS)
 
     def _watch(self, index: int, child: Child) -> Outcome:
         """How this rank's child ended; it is stopped when another rank's child failed."""
@@ -147,8 +162,5 @@ class Parent:
 
     def _clean(self, assignment: Assignment) -> None:
         """Free what the children left on this machine; every rank's outcome is known, so all have ended."""
-        if not self._rank.is_local_leader:
-            return
-        remove_allreduce_buffers(assignment.port)
-        remove_streaming_segments(assignment.scratch)
-        remove_scratch(assignment.scratch)
+        if self._rank.is_local_leader:
+            remove_point(assignment.scratch, assignment.port)

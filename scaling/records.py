@@ -212,6 +212,18 @@ class RunDirectory:
         self.check_lease()
         write_atomically(self.record, record.model_dump_json(indent=1))
 
+    def latest_checkpoint(self) -> Path | None:
+        """The folder of the last whole checkpoint, None if there is none."""
+        latest = self.checkpoints / "latest"
+        return self.checkpoints / latest.read_text() if latest.exists() else None
+
+    def checkpoint_ranks(self) -> int | None:
+        """How many ranks wrote the last checkpoint, None if there is none."""
+        folder = self.latest_checkpoint()
+        return (
+            None if folder is None else int(json.loads((folder / "progress.json").read_text())["num_ranks"])
+        )
+
     def read_evaluations(self) -> dict[str, Evaluation]:
         """The latest evaluation of each task."""
         rows = (Evaluation.model_validate(row) for row in read_lines(self.evaluations))

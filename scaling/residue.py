@@ -7,10 +7,13 @@ import os
 import shutil
 from pathlib import Path
 
+from scaling.orphans import process_exists
 from scaling.records import write_atomically
 
 SHARED_MEMORY = Path("/dev/shm")
+SCRATCH_PREFIX = "scaling-point-"  # of the temporary folder of a point
 _SEGMENTS_FILE = "streaming-segments.json"
+_OWNER_FILE = "owner.json"
 
 
 def remove_allreduce_buffers(port: int) -> int:
@@ -50,13 +53,32 @@ def remove_streaming_segments(scratch: Path) -> int:
     return freed
 
 
+def claim_scratch(scratch: Path, port: int) -> None:
+    """Make a point's temporary folder and note whose it is, so that a later launch can clear up after a SIGKILL."""
+    scratch.mkdir()
+    write_atomically(scratch / _OWNER_FILE, json.dumps({"pid": os.getpid(), "port": port}))
+
+
+def remove_point(scratch: Path, port: int) -> None:
+    """Remove all that a point left on this machine; none of its processes may be alive."""
+    remove_allreduce_buffers(port)
+    remove_streaming_segments(scratch)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def remove_orphans(temporary: Path) -> int:
+    """The number of points cleared up whose parent on this machine was killed before it could do so itself."""
+    cleared = 0
+    for owner in temporary.glob(f"{SCRATCH_PREFIX}*/{_OWNER_FILE}"):
+        note = json.loads(owner.read_text())
+        if owner.stat().st_uid == os.getuid() and not process_exists(note["pid"]):
+            remove_point(owner.parent, note["port"])
+            cleared += 1
+    return cleared
+
+
 def _has_inode(path: Path, inode: int) -> bool:
     return path.exists() and path.stat().st_ino == inode
-
-
-def remove_scratch(scratch: Path) -> None:
-    """Remove a point's temporary folder."""
-    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _unlink(path: Path) -> int:

@@ -51,12 +51,13 @@ def start_deepspeed() -> Callable[..., subprocess.Popen[str]]:
     """A function that starts `deepspeed --num_accelerators N launch ...` from the repository root."""
 
     def start(
-        *arguments: object, num_ranks: int, output: Path, **environment: object
+        *arguments: object, num_ranks: int | None = None, output: Path, **environment: object
     ) -> subprocess.Popen[str]:
         from scaling.agreement import free_port
 
         deepspeed = Path(sys.executable).with_name("deepspeed")
-        options = ("--num_accelerators", num_ranks, "--master_port", free_port())
+        ranks = () if num_ranks is None else ("--num_accelerators", num_ranks)
+        options = (*ranks, "--master_port", free_port())
         with open(output, "a") as stream:
             return subprocess.Popen(
                 [str(word) for word in (deepspeed, *options, "launch", *arguments)],

@@ -6,9 +6,11 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +18,10 @@ from typing import Any
 
 import pytest
 
+from scaling.data.rendered import rendered_sample
+from scaling.data.shards import IMAGE_TEXT_COLUMNS, merge_indexes, write_shards
 from scaling.records import RunDirectory, RunRecord, read_lines, run_directories
+from scaling.residue import remove_orphans
 
 pytestmark = pytest.mark.slow
 
@@ -44,9 +49,16 @@ def _study(process: subprocess.Popen[str], output: Path, folder: Path) -> Study:
     return Study(status=status, output=output.read_text(), runs=runs)
 
 
+def _shared_memory() -> set[str]:
+    return {name for name in os.listdir("/dev/shm") if re.match(r"deepspeed_allreduce|\d{6}_|sem\.", name)}
+
+
+BEFORE = _shared_memory()  # of whoever else uses this machine
+
+
 def _left_behind() -> set[str]:
     """Names in shared memory and processes of ours that a finished launch must not leave."""
-    names = {name for name in os.listdir("/dev/shm") if re.match(r"deepspeed_allreduce|\d{6}_", name)}
+    names = _shared_memory() - BEFORE
     listing = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
     return names | {line for line in listing.splitlines() if " launch " in line and "smoke.yaml" in line}
 
@@ -174,27 +186,40 @@ def _child_of(run: RunDirectory, rank: int) -> int:
     return int(re.findall(r"process (\d+)", log)[-1])
 
 
-def test_a_diverged_point_is_a_typed_failure_retried_only_on_request(
+def test_a_diverged_point_is_a_typed_failure_retried_only_on_request_and_bad_samples_are_counted(
     start_deepspeed: Start, small_rendering: Path, tmp_path: Path
 ) -> None:
+    data = _with_bad_samples(small_rendering, tmp_path / "data")
     output = tmp_path / "output.txt"
-    command = (
-        "sweeps/smoke.yaml",
-        "--only",
-        "superclass-*",
-        "--set",
-        "learning_rate=[1e-3,1e30]",
-        "--runs",
-        tmp_path,
-    )
+    rates = ("--set", "learning_rate=[1e-3,1e30]")
+    command = ("sweeps/smoke.yaml", "--only", "superclass-*", *rates, "--runs", tmp_path / "runs")
     for options in ((), (), ("--retry-failed",)):
-        process = start_deepspeed(*command, *options, num_ranks=1, output=output, SMOKE_DATA=small_rendering)
+        process = start_deepspeed(*command, *options, num_ranks=1, output=output, SMOKE_DATA=data)
         assert process.wait(timeout=300) == 1, output.read_text()
-    states = [run.read_status() for run in run_directories(tmp_path / "smoke")]
-    assert sorted(status.state for status in states) == ["diverged", "done"]
-    diverged = next(status for status in states if status.state == "diverged")
+    runs = run_directories(tmp_path / "runs" / "smoke")
+    assert sorted(run.read_status().state for run in runs) == ["diverged", "done"]
+    diverged = next(run.read_status() for run in runs if run.read_record() is None)
     assert diverged.attempts == 2, "the second launch left it alone"
     assert "not finite" in diverged.reason or "nan" in diverged.reason
+    record = next(record for run in runs if (record := run.read_record()) is not None)
+    assert (record.data.undecodable_images, record.data.empty_captions) == (
+        2,
+        2,
+    ), "256 samples: each of 128 twice"
+
+
+def _with_bad_samples(source: Path, folder: Path) -> Path:
+    """A copy of a data set whose training part is 128 samples, one not decodable and one without a caption."""
+    shutil.copytree(source, folder)
+    shutil.rmtree(folder / "train")
+    samples = [rendered_sample(0, "train", index, 32) for index in range(128)]
+    samples[3]["jpg"] = b"not a picture"
+    samples[4]["caption"] = " "
+    part = folder / "train" / "part-00000"
+    part.mkdir(parents=True)
+    write_shards(part, IMAGE_TEXT_COLUMNS, samples, size_limit=2**20)
+    merge_indexes(part.parent, [part])
+    return folder
 
 
 @pytest.mark.parametrize("victim", ["runner", "node launcher", "rank's parent"])
@@ -220,9 +245,11 @@ def test_no_process_outlives_its_launcher(
     os.kill(pid, number)
     process.wait(timeout=60)
     _wait_for(lambda: not any(_exists(pid) for pid in (child, parent)), seconds=60)
-    if victim != "rank's parent":  # a killed parent cannot clean up; its run continues with the next launch
+    if victim == "rank's parent":  # it cannot clean up; the next launch does, and continues its run
+        assert remove_orphans(Path(tempfile.gettempdir())) == 1
+    else:
         assert run.read_status().state == "killed"
-        _wait_for(lambda: not _left_behind(), seconds=15)
+    _wait_for(lambda: not _left_behind(), seconds=15)
 
 
 def _parent_of(pid: int) -> int:
@@ -241,7 +268,7 @@ def test_without_data_the_papers_sweep_stops_in_seconds_and_says_what_to_do(
     start_deepspeed: Start, tmp_path: Path
 ) -> None:
     output = tmp_path / "output.txt"
-    process = start_deepspeed("sweeps/model_scale.yaml", "--runs", tmp_path, num_ranks=1, output=output)
+    process = start_deepspeed("sweeps/model_scale.yaml", "--runs", tmp_path, output=output)
     assert process.wait(timeout=60) == 2
     said = output.read_text()
     assert "data.train is not set" in said and "scaling data convert SRC DST" in said

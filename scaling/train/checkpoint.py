@@ -22,6 +22,7 @@ KEEP = 2  # the latest, and one before it should the latest turn out unreadable
 class Progress:
     """How far a run is, beyond its weights; equal on all ranks."""
 
+    num_ranks: int
     step: int = 0
     train_seconds: float = 0.0
     undecodable_images: int = 0  # over all ranks
@@ -40,12 +41,14 @@ class Checkpointer:
         statistics: LabelStatistics,
         *,
         rank: int,
+        num_ranks: int,
         barrier: Callable[[], None],
     ) -> None:
         self._run = run
         self._engine = engine
         self._statistics = statistics
         self._rank = rank
+        self._num_ranks = num_ranks
         self._barrier = barrier
 
     def save(self, progress: Progress) -> None:
@@ -78,10 +81,9 @@ class Checkpointer:
 
     def restore(self) -> Progress:
         """Continue from the latest checkpoint; a fresh Progress if there is none."""
-        latest = self._run.checkpoints / "latest"
-        if not latest.exists():
-            return Progress()
-        folder = self._run.checkpoints / latest.read_text()
+        folder = self._run.latest_checkpoint()
+        if folder is None:
+            return Progress(num_ranks=self._num_ranks)
         self._engine.load(folder)
         self._statistics.restore(torch.load(folder / "label-statistics.pt", weights_only=True))
         torch.set_rng_state(torch.load(folder / f"random-state-{self._rank}.pt", weights_only=True))

@@ -30,6 +30,4 @@ def _failure(state: State, error: Exception) -> Outcome:
     detail = traceback.format_exc()
     print(detail, flush=True)
     first_line = (str(error).strip() or "no message").split("\n")[0]
-    return Outcome(
-        state=state, reason=f"{type(error).__name__}: {first_line}", detail=detail, at=time.time()
-    )
+    return Outcome(state=state, reason=f"{type(error).__name__}: {first_line}", detail=detail, at=time.time())

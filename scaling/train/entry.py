@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 import tempfile
@@ -20,6 +21,9 @@ def run_child(assignment: Assignment) -> None:
     _log_to(assignment)
     end_with_parent()
     _leave_shared_memory_to_parent()
+    # A child of a fork server starts processes the fork server's way too. Loader workers cannot be started so, and
+    # streaming's events would leave named semaphores; "fork" is what both are made for.
+    multiprocessing.set_start_method("fork", force=True)
 
     from scaling.train.child import run_assignment
 

@@ -26,30 +26,30 @@ def hash_of_ids(sample_ids_B: Tensor) -> int:
 
 
 class SampleLedger:
-    """Collects one line per step on rank 0 and appends them when flushed."""
+    """Collects one line per step; rank 0 appends them when flushed. Every method is called by all ranks."""
 
-    def __init__(self, path: Path, global_batch: int, device: torch.device) -> None:
+    def __init__(self, path: Path, global_batch: int, device: torch.device, *, is_main: bool) -> None:
         self._path = path
         self._global_batch = global_batch
         self._device = device
-        self._rows: list[dict[str, Any]] = []
+        self._is_main = is_main
+        self._hashes: list[tuple[int, Tensor]] = []  # on the device: reading them at once would wait for it
 
     def note(self, step: int, sample_ids_B: Tensor) -> None:
-        """Note one global batch; called by all ranks with their share."""
+        """Note one global batch, of which this rank had `sample_ids_B`."""
         total = torch.tensor(hash_of_ids(sample_ids_B), dtype=torch.int64, device=self._device)
         if dist.is_initialized() and dist.get_world_size() > 1:
             dist.all_reduce(total)  # wraps modulo 2**64, of which 2**61 is a divisor
-        first = step * self._global_batch
-        self._rows.append(
-            {
-                "step": step,
-                "first": first,
-                "last": first + self._global_batch - 1,
-                "ids_hash": f"{int(total) % 2**_BITS:016x}",
-            }
-        )
+        if self._is_main:
+            self._hashes.append((step, total))
 
     def flush(self) -> None:
         """Write the lines noted so far."""
-        append_lines(self._path, self._rows)
-        self._rows = []
+        if self._is_main:
+            append_lines(self._path, [self._row(step, int(total)) for step, total in self._hashes])
+            self._hashes = []
+
+    def _row(self, step: int, total: int) -> dict[str, Any]:
+        first = step * self._global_batch
+        last = first + self._global_batch - 1
+        return {"step": step, "first": first, "last": last, "ids_hash": f"{total % 2**_BITS:016x}"}

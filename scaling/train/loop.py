@@ -142,13 +142,13 @@ class TrainingLoop:
                 "samples_seen": self._samples_seen,
                 "loss": progress.last_loss,
                 "learning_rate": learning_rate,
-                "gradient_norm": report.gradient_norm,
+                "gradient_norm": float(report.gradient_norm),
                 "samples_per_second": rate,
                 "train_seconds": progress.train_seconds,
                 "skipped_steps": progress.skipped_steps,
             }
         )
-        self._parts.journal.flush_ledger(self._parts.ledger)
+        self._parts.ledger.flush()
         self._parts.journal.status(self._status(rate))
 
     def _status(self, rate: float) -> Status:

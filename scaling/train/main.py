@@ -56,7 +56,14 @@ def run_point(assignment: Assignment) -> None:
             LABEL_KINDS[point.science.objective],
             engine.device,
         )
-        checkpointer = Checkpointer(run, engine, statistics, rank=assignment.rank.rank, barrier=_barrier)
+        checkpointer = Checkpointer(
+            run,
+            engine,
+            statistics,
+            rank=assignment.rank.rank,
+            num_ranks=assignment.rank.num_ranks,
+            barrier=_barrier,
+        )
         progress = checkpointer.restore()
         journal = Journal(
             run,
@@ -72,7 +79,9 @@ def run_point(assignment: Assignment) -> None:
             statistics=statistics,
             checkpointer=checkpointer,
             journal=journal,
-            ledger=SampleLedger(run.samples, point.science.global_batch, engine.device),
+            ledger=SampleLedger(
+                run.samples, point.science.global_batch, engine.device, is_main=assignment.rank.is_main
+            ),
             hold_out=evaluator.held_out_loss,
         )
         progress = TrainingLoop(parts, progress, assignment.attempt).run()

@@ -11,7 +11,6 @@ import torch.distributed as dist
 from torch.utils.tensorboard import SummaryWriter
 
 from scaling.records import RunDirectory, Status, append_lines, cut_lines_from
-from scaling.train.ledger import SampleLedger
 
 SCALARS = ("loss", "learning_rate", "samples_per_second", "gradient_norm")
 
@@ -77,11 +76,6 @@ class Journal:
         """Where the run stands, for `scaling status`."""
         if self._is_main:
             self._run.write_status(status)
-
-    def flush_ledger(self, ledger: SampleLedger) -> None:
-        """Append the ledger's new lines."""
-        if self._is_main:
-            ledger.flush()
 
     def close(self) -> None:
         if self._writer is not None:

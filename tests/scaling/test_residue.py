@@ -46,6 +46,25 @@ def test_segments_of_a_killed_child_go_with_those_it_made_after_the_note(
     assert list(shared_memory.iterdir()) == [foreign]
 
 
+def test_what_a_killed_launcher_left_is_removed_by_the_next_one_and_a_live_one_s_is_not(
+    shared_memory: Path, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "tmp"
+    dead, alive = (temporary / f"{residue.SCRATCH_PREFIX}{name}" for name in ("dead", "alive"))
+    for number, scratch in enumerate((dead, alive)):
+        scratch.parent.mkdir(exist_ok=True)
+        residue.claim_scratch(scratch, 2950 + number)
+        _file(shared_memory / f"00000{number}_locals")
+        residue.note_streaming_segments(scratch, number)
+        _file(shared_memory / f"deepspeed_allreduce_buffer_{os.getuid()}_127.0.0.1_{2950 + number}_0")
+    owner = dead / "owner.json"
+    owner.write_text(owner.read_text().replace(str(os.getpid()), str(2**22 - 1)))
+    assert residue.remove_orphans(temporary) == 1
+    assert not dead.exists() and alive.exists()
+    left = sorted(path.name for path in shared_memory.iterdir())
+    assert left == ["000001_locals", f"deepspeed_allreduce_buffer_{os.getuid()}_127.0.0.1_2951_0"]
+
+
 def test_segments_whose_name_another_job_took_since_stay(shared_memory: Path, tmp_path: Path) -> None:
     segment = _file(shared_memory / "000003_next_epoch")
     residue.note_streaming_segments(tmp_path, 3)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import deepspeed
 import torch
-import torch.distributed as dist
 from deepspeed.accelerator import get_accelerator
 from deepspeed.utils import safe_set_full_fp32_param
 from torch import Tensor, nn
 
 from model_zoo.build import weight_decay_groups
-from scaling.train.engines.protocol import EngineSettings, StepReport, UnderAutocast, WrongWorldSize
+from scaling.train.engines.protocol import EngineSettings, StepReport, UnderAutocast
 
 TAG = "engine"
 
@@ -39,6 +37,8 @@ class DeepSpeedEngine:
 
     def backward(self, loss: Tensor) -> None:
         self._engine.backward(loss)
+        if not self._engine.is_gradient_accumulation_boundary():
+            self._engine.step()  # DeepSpeed counts micro-batches in step(); the weights stay as they are
 
     def step(self, learning_rate: float) -> StepReport:
         for group in self._optimizer.param_groups:
@@ -50,22 +50,12 @@ class DeepSpeedEngine:
         was_skipped = self._engine.skipped_steps > self._skipped_steps
         self._skipped_steps = self._engine.skipped_steps
         norm = self._engine.get_global_grad_norm()
-        return StepReport(
-            gradient_norm=float("nan") if norm is None else float(norm), was_skipped=was_skipped
-        )
+        return StepReport(gradient_norm=float("nan") if norm is None else norm, was_skipped=was_skipped)
 
     def save(self, folder: Path) -> None:
         self._engine.save_checkpoint(str(folder), tag=TAG, save_latest=False)
-        if dist.get_rank() == 0:
-            (folder / "engine.json").write_text(json.dumps({"num_ranks": dist.get_world_size()}))
 
     def load(self, folder: Path) -> None:
-        written_by = json.loads((folder / "engine.json").read_text())["num_ranks"]
-        if written_by != dist.get_world_size():
-            raise WrongWorldSize(
-                f"{folder} was written by {written_by} ranks and there are {dist.get_world_size()} now: ZeRO-1 "
-                f"resumes only with as many. Use deepspeed --num_accelerators {written_by} launch ..."
-            )
         path, _ = self._engine.load_checkpoint(str(folder), tag=TAG)
         if path is None:
             raise RuntimeError(f"{folder}: DeepSpeed found no checkpoint to load")

@@ -31,12 +31,8 @@ class EngineSettings:
 class StepReport:
     """What an optimizer step did."""
 
-    gradient_norm: float  # of the averaged gradient, before clipping
+    gradient_norm: Tensor | float  # of the averaged gradient, before clipping; read only when logged
     was_skipped: bool  # the engine found a non-finite gradient and left the weights alone
-
-
-class WrongWorldSize(RuntimeError):
-    """A checkpoint was written by another number of ranks than are here."""
 
 
 class Engine(Protocol):
@@ -62,7 +58,7 @@ class Engine(Protocol):
         ...
 
     def load(self, folder: Path) -> None:
-        """Restore what `save` wrote; WrongWorldSize if it cannot be under this number of ranks."""
+        """Restore what `save` wrote under as many ranks."""
         ...
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from scaling.residue import remove_allreduce_buffers
+
 pytestmark = pytest.mark.slow
 
 PROGRAM = """
@@ -24,7 +26,6 @@ deepspeed.init_distributed(verbose=False)
 from model_zoo.build import build_objective, weight_decay_groups
 from scaling.data.batches import make_targets
 from scaling.data.tokenizers import load_tokenizer
-from scaling.residue import remove_allreduce_buffers
 from scaling.train.engines import build_engine
 from scaling.train.engines.protocol import EngineSettings
 
@@ -49,7 +50,7 @@ def plain():
     for _ in range(case["steps"]):
         loss = module(images, targets, torch.tensor(8.0))["loss"]
         optimizer.zero_grad(); loss.backward(); optimizer.step(); module.after_step()
-        yield float(loss)
+        yield float(loss.detach())
 
 def engined(micro_batch, save=None, load=None, steps=case["steps"]):
     settings = EngineSettings(global_batch=8, micro_batch=micro_batch, num_micro_batches=8 // micro_batch, zero_stage=1,
@@ -63,9 +64,9 @@ def engined(micro_batch, save=None, load=None, steps=case["steps"]):
             rows = targets.rows(start, start + micro_batch)
             loss = engine.losses(images[start:start + micro_batch], rows, torch.tensor(float(micro_batch)))["loss"]
             engine.backward(loss)
-            total += float(loss) * micro_batch / 8
+            total += float(loss.detach()) * micro_batch / 8
         report = engine.step(rate)
-        print(json.dumps(["norm", report.gradient_norm]))
+        print(json.dumps(["norm", float(report.gradient_norm)]))
         yield total
     if save: engine.save(Path(save))
     if case["objective"] == "clip":
@@ -80,7 +81,6 @@ if case["objective"] == "superclass":
     tell("accumulated", engined(2))
 tell("first half", engined(8, save=case["folder"], steps=case["steps"] // 2))
 tell("second half", engined(8, load=case["folder"], steps=case["steps"] - case["steps"] // 2))
-remove_allreduce_buffers(case["port"])
 os._exit(0)
 """
 
@@ -98,6 +98,7 @@ def _run(tmp_path: Path, **case: Any) -> dict[str, Any]:
         timeout=240,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PATH": programs},
     )
+    remove_allreduce_buffers(case["port"])
     assert done.returncode == 0, done.stderr[-3000:]
     return dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
 
@@ -113,7 +114,9 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return _run(tmp_path_factory.mktemp("clip"), objective="clip")
 
 
-def test_zero_1_without_clipping_equals_plain_pytorch_where_gradients_exceed_1(superclass: dict[str, Any]) -> None:
+def test_zero_1_without_clipping_equals_plain_pytorch_where_gradients_exceed_1(
+    superclass: dict[str, Any],
+) -> None:
     assert superclass["norm"] > 1.0
     assert superclass["whole"] == pytest.approx(superclass["plain"], rel=1e-5)
 
@@ -122,7 +125,9 @@ def test_accumulation_over_micro_batches_is_exact_for_superclass(superclass: dic
     assert superclass["accumulated"] == pytest.approx(superclass["whole"], rel=1e-5)
 
 
-def test_a_saved_and_loaded_engine_continues_bit_for_bit(superclass: dict[str, Any], clip: dict[str, Any]) -> None:
+def test_a_saved_and_loaded_engine_continues_bit_for_bit(
+    superclass: dict[str, Any], clip: dict[str, Any]
+) -> None:
     for losses in (superclass, clip):
         assert losses["first half"] + losses["second half"] == losses["whole"]
 

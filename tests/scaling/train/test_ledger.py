@@ -21,7 +21,7 @@ def test_a_repeated_or_swapped_sample_changes_the_hash() -> None:
 
 
 def test_each_step_leaves_one_line_with_its_place_in_the_sequence(tmp_path: Path) -> None:
-    ledger = SampleLedger(tmp_path / "samples.jsonl", 4, torch.device("cpu"))
+    ledger = SampleLedger(tmp_path / "samples.jsonl", 4, torch.device("cpu"), is_main=True)
     for step in range(3):
         ledger.note(step, torch.arange(4))
     ledger.flush()
