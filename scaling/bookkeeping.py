@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 
 from scaling.agreement import free_port
-from scaling.children import Outcome
+from scaling.assignment import Outcome
 from scaling.lease import Lease, check_lease, holder_of
 from scaling.points import RunPoint
 from scaling.records import FAILURES, RunDirectory, RunRecord, State, Status, WriteError, write_atomically

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from scaling.agreement import POLL_SECONDS, Agreement, PeerLost
 from scaling.ancestry import Ancestry
+from scaling.assignment import Assignment, Outcome, joint_outcome
 from scaling.bookkeeping import Bookkeeper, Order
-from scaling.children import FAILED_TOGETHER_SECONDS, Assignment, Child, Outcome, joint_outcome, start_server
+from scaling.children import FAILED_TOGETHER_SECONDS, Child, start_server
 from scaling.lease import LeaseLost
 from scaling.placement import usable_cpus
 from scaling.plan import Plan

@@ -26,7 +26,10 @@ from scaling.residue import remove_orphans
 pytestmark = pytest.mark.slow
 
 Start = Callable[..., "subprocess.Popen[str]"]
-TINY = ("sweeps/smoke.yaml", "--set", "samples_seen=1024", "--set", "checkpoint_every_samples=256")
+TINY = (
+    *("sweeps/smoke.yaml", "--set", "samples_seen=1024", "--set", "checkpoint_every_samples=256"),
+    *("--set", "evaluate.held_out_every_samples=512"),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,9 +108,12 @@ def test_each_objective_is_evaluated_by_its_own_tasks(finished: Study) -> None:
 
 def test_metrics_tensorboard_and_ledger_tell_every_step(finished: Study) -> None:
     for run in finished.runs.values():
-        metrics, ledger = _rows(run, "metrics.jsonl"), _rows(run, "samples.jsonl")
+        rows, ledger = _rows(run, "metrics.jsonl"), _rows(run, "samples.jsonl")
+        metrics = [row for row in rows if "loss" in row]
         assert {"loss", "learning_rate", "samples_per_second", "gradient_norm"} <= metrics[-1].keys()
         assert metrics[-1]["loss"] < metrics[0]["loss"]
+        held_out = {row["samples_seen"]: row["held_out_loss"] for row in rows if "held_out_loss" in row}
+        assert held_out.keys() == {512, 1024} and held_out[1024] < held_out[512]
         assert [row["step"] for row in ledger] == list(range(32))
         assert (ledger[0]["first"], ledger[-1]["last"]) == (0, 1023)
         assert list(run.tensorboard.glob("events.*"))
@@ -171,7 +177,10 @@ def test_a_killed_rank_harms_one_point_only_and_the_same_command_finishes_the_st
     for name in study.runs:
         assert _rows(study.runs[name], "samples.jsonl") == _rows(finished.runs[name], "samples.jsonl")
         losses, expected = (
-            [(row["samples_seen"], row["loss"]) for row in _rows(source.runs[name], "metrics.jsonl")]
+            [
+                (row["samples_seen"], row.get("loss"), row.get("held_out_loss"))
+                for row in _rows(source.runs[name], "metrics.jsonl")
+            ]
             for source in (study, finished)
         )
         assert losses == expected, "bit-identical, resumed or not"

@@ -114,3 +114,19 @@ def test_the_rule_sees_every_way_to_write_an_import() -> None:
     assert names("from .units import x", "scaling", is_package=True) == ["scaling.units"]
     assert not is_allowed("scaling.recordsmith", "analysis")
     assert not is_allowed("scaling", "analysis")
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    graph = {name: {target for target, _ in imports(name, path)} for name, path in ALL_MODULES.items()}
+    resolved = {
+        name: {known for target in targets if (known := _known(target)) not in (None, name)}
+        for name, targets in graph.items()
+    }
+    while leaves := {name for name, targets in resolved.items() if not targets & resolved.keys()}:
+        resolved = {name: targets for name, targets in resolved.items() if name not in leaves}
+    assert not resolved, f"modules that wait for each other: {sorted(resolved)}"
+
+
+def _known(target: str) -> str | None:
+    """The module that an imported name stands in."""
+    return next((name for name in (target, target.rpartition(".")[0]) if name in ALL_MODULES), None)

@@ -7,7 +7,7 @@ import traceback
 
 import torch
 
-from scaling.children import Assignment, Outcome
+from scaling.assignment import Assignment, Outcome
 from scaling.records import State
 from scaling.train.faults import Diverged
 from scaling.train.main import run_point

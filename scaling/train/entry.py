@@ -10,16 +10,16 @@ import time
 from collections.abc import Callable
 from multiprocessing import resource_tracker
 
-from scaling.children import EXIT_PREEMPTED, Assignment, report_outcome
+from scaling.assignment import EXIT_PREEMPTED, Assignment, report_outcome
 from scaling.orphans import end_with_parent
 
 
 def run_child(assignment: Assignment) -> None:
     """Train one rank of one point in this fresh process; the outcome goes to a file, the log to the run."""
+    end_with_parent()
     os.environ.update(assignment.environment())
     tempfile.tempdir = None  # forget the server's choice: TMPDIR counts
     _log_to(assignment)
-    end_with_parent()
     _leave_shared_memory_to_parent()
     # A child of a fork server starts processes the fork server's way too. Loader workers cannot be started so, and
     # streaming's events would leave named semaphores; "fork" is what both are made for.
@@ -42,7 +42,8 @@ def _log_to(assignment: Assignment) -> None:
     os.dup2(log, 2)
     os.close(log)
     stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-    print(f"--- attempt {assignment.attempt}, process {os.getpid()}, {stamp}", flush=True)
+    told = " ".join(f"{name}={os.environ[name]}" for name in assignment.environment())
+    print(f"--- attempt {assignment.attempt}, process {os.getpid()}, {stamp}, {told}", flush=True)
 
 
 def _leave_shared_memory_to_parent() -> None:

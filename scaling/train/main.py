@@ -12,7 +12,7 @@ import torch.distributed as dist
 from deepspeed.accelerator import get_accelerator
 
 from model_zoo.build import build_objective
-from scaling.children import Assignment
+from scaling.assignment import Assignment
 from scaling.cost import num_steps
 from scaling.data.stream import (
     StreamSettings,

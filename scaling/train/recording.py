@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from scaling.children import Assignment
+from scaling.assignment import Assignment
 from scaling.points import RunPoint
 from scaling.records import DataCounts, Measured, PlannedCost, RunDirectory, RunRecord
 from scaling.train.checkpoint import Progress
