@@ -30,7 +30,7 @@ bench: $(INSTALLED)
 # The README's figure, from the runs of the quickstart.
 figure: $(INSTALLED)
 	$(BIN)/scaling report sweeps/quickstart.yaml
-	cp runs/quickstart/figures/error_versus_compute.png sweeps/quickstart.png
+	cp runs/quickstart/figures/linear_probe_top1_versus_compute.png sweeps/quickstart.png
 
 $(INSTALLED): setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -52,18 +52,19 @@ def _study(process: subprocess.Popen[str], output: Path, folder: Path) -> Study:
     return Study(status=status, output=output.read_text(), runs=runs)
 
 
-def _shared_memory() -> set[str]:
-    return {name for name in os.listdir("/dev/shm") if re.match(r"deepspeed_allreduce|\d{6}_|sem\.", name)}
+def _traces() -> set[str]:
+    """Names in shared memory and processes that a finished launch must not leave."""
+    names = {name for name in os.listdir("/dev/shm") if re.match(r"deepspeed_allreduce|\d{6}_|sem\.", name)}
+    listing = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    ours = re.compile(r" launch .*\.yaml|multiprocessing\.forkserver")
+    return names | {line for line in listing.splitlines() if ours.search(line)}
 
 
-BEFORE = _shared_memory()  # of whoever else uses this machine
+BEFORE = _traces()  # of whoever else uses this machine
 
 
 def _left_behind() -> set[str]:
-    """Names in shared memory and processes of ours that a finished launch must not leave."""
-    names = _shared_memory() - BEFORE
-    listing = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-    return names | {line for line in listing.splitlines() if " launch " in line and "smoke.yaml" in line}
+    return _traces() - BEFORE
 
 
 def _wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
@@ -215,6 +216,33 @@ def test_a_diverged_point_is_a_typed_failure_retried_only_on_request_and_bad_sam
         2,
         2,
     ), "256 samples: each of 128 twice"
+
+
+def test_a_failed_evaluation_keeps_the_training_and_is_all_that_a_retry_does(
+    start_deepspeed: Start, small_rendering: Path, tmp_path: Path
+) -> None:
+    """A score over fewer pictures would not compare, so a broken validation picture fails the evaluation."""
+    broken = _with_bad_samples(small_rendering, tmp_path / "data")
+    output = tmp_path / "output.txt"
+    command = ("sweeps/smoke.yaml", "--only", "superclass-*", "--runs", tmp_path / "runs")
+    process = start_deepspeed(
+        *command,
+        *("--set", f"data.validation={broken / 'train'}"),
+        num_ranks=1,
+        output=output,
+        SMOKE_DATA=small_rendering,
+    )
+    assert process.wait(timeout=300) == 1, output.read_text()
+    (run,) = run_directories(tmp_path / "runs" / "smoke")
+    assert run.read_status().state == "error" and "train-000000003" in run.read_status().reason
+    trained = _rows(run, "metrics.jsonl")
+    process = start_deepspeed(
+        *command, "--retry-failed", num_ranks=1, output=output, SMOKE_DATA=small_rendering
+    )
+    assert process.wait(timeout=300) == 0, output.read_text()
+    assert _rows(run, "metrics.jsonl") == trained, "nothing was trained again"
+    record = run.read_record()
+    assert record is not None and record.final_loss == trained[-1]["loss"]
 
 
 def _with_bad_samples(source: Path, folder: Path) -> Path:
