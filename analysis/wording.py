@@ -107,10 +107,18 @@ def standing(table: pd.DataFrame, num_not_started: int) -> list[str]:
         sentences.append(f"Planned, but without a run directory: {num_runs(num_not_started)}.")
     if table.empty:
         sentences.append("The sweep folder holds no run.")
-    for task, names in protocols(table).items():
-        if len(names) > 1:
-            sentences.append(f"{task} was measured by {len(names)} protocols: its scores do not all compare.")
-    return sentences
+    return sentences + [f"{told}: its scores do not all compare." for told in _mixed_protocols(table)]
+
+
+def _mixed_protocols(table: pd.DataFrame) -> list[str]:
+    """Tasks measured by several procedures within one objective; two objectives may well have their own."""
+    groups = table.groupby("objective") if "objective" in table else ()
+    return [
+        f"{task} of {objective} was measured by {len(names)} protocols"
+        for objective, runs in groups
+        for task, names in protocols(runs).items()
+        if len(names) > 1
+    ]
 
 
 def protocols(table: pd.DataFrame) -> dict[str, list[str]]:

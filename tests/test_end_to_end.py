@@ -146,6 +146,34 @@ def test_nothing_is_left_in_shared_memory_or_the_process_table(finished: Study) 
     _wait_for(lambda: not _left_behind(), seconds=15)
 
 
+def test_one_and_two_ranks_train_the_same_model_on_the_same_samples(
+    start_deepspeed: Start, small_rendering: Path, tmp_path: Path
+) -> None:
+    """CLIP's negatives, IDF counts, gradient averaging and the sample order do not depend on the world size."""
+    studies = []
+    for num_ranks in (1, 2):
+        folder = tmp_path / f"{num_ranks}"
+        folder.mkdir()
+        process = start_deepspeed(
+            *("sweeps/smoke.yaml", "--set", "precision=fp32", "--runs", folder),
+            num_ranks=num_ranks,
+            output=folder / "output.txt",
+            SMOKE_DATA=small_rendering,
+        )
+        studies.append(_study(process, folder / "output.txt", folder))
+    one, two = studies
+    assert one.status == two.status == 0, one.output + two.output
+    for name in ("superclass", "clip"):
+        assert one.record(name).run_id == two.record(name).run_id, "the same point is the same run"
+        assert _rows(one.runs[name], "samples.jsonl") == _rows(two.runs[name], "samples.jsonl")
+        losses = [[row["loss"] for row in _rows(study.runs[name], "metrics.jsonl")] for study in studies]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+        norms = [
+            [row["gradient_norm"] for row in _rows(study.runs[name], "metrics.jsonl")] for study in studies
+        ]
+        assert norms[0] == pytest.approx(norms[1], rel=1e-3)
+
+
 def test_a_killed_rank_harms_one_point_only_and_the_same_command_finishes_the_study_exactly(
     finished: Study, start_deepspeed: Start, small_rendering: Path, tmp_path: Path
 ) -> None:

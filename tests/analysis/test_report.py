@@ -6,12 +6,14 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from simulated_sweep import SweepFolder, noisy_error, science
 
 from analysis.load import load_sweep
 from analysis.report import write_report
 from analysis.varied import what_varied
+from analysis.wording import standing
 from scaling.records import WriteError
 
 VOID = {"meta", "br", "hr", "img", "link", "input", "col"}
@@ -193,3 +195,16 @@ def test_analysis_never_imports_torch() -> None:
         "import sys, analysis.report; sys.exit('torch' in sys.modules or 'matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
+
+
+def test_objectives_may_have_their_own_protocol_but_one_objective_may_not_mix_two() -> None:
+    runs = {
+        "objective": ["superclass", "superclass", "clip"],
+        "run_id": ["a", "b", "c"],
+        "status": ["done"] * 3,
+        "evaluation.held_out_loss.protocol": ["label-softmax@1", "label-softmax@1", "info-nce@1"],
+    }
+    assert standing(pd.DataFrame(runs), 0) == []
+    runs["evaluation.held_out_loss.protocol"][1] = "label-softmax@2"
+    (sentence,) = standing(pd.DataFrame(runs), 0)
+    assert sentence == "held_out_loss of superclass was measured by 2 protocols: its scores do not all compare."
