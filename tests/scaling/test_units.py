@@ -59,4 +59,4 @@ def test_round_quantities_are_formatted_short() -> None:
 
 
 def test_flops_have_three_significant_digits() -> None:
-    assert format_flops(1.6543e21) == "1.65e+21"
+    assert format_flops(1.6543e21) == "1.65e21"
