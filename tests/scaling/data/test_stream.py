@@ -19,6 +19,8 @@ from scaling.data.scenes import sample_scene
 from scaling.data.shards import IMAGE_TEXT_COLUMNS, merge_indexes, write_shards
 from scaling.data.tokenizers import load_tokenizer
 
+pytestmark = pytest.mark.xdist_group("processes")
+
 READER = """
 import json, os, sys, tempfile
 from pathlib import Path
