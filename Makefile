@@ -16,13 +16,13 @@ quickstart: $(INSTALLED)
 	$(BIN)/scaling report sweeps/quickstart.yaml
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
 check: $(INSTALLED)
 	$(BIN)/python -m flake8
 	$(BIN)/python -m isort --check-only .
 	$(BIN)/python -m mypy
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder -m "not slow"
 
 bench: $(INSTALLED)
 	for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

@@ -7,11 +7,33 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+PROCESS_TESTS = ("test_end_to_end.py", "test_stream.py", "test_children.py", "test_deepspeed_engine.py")
+"""Files whose tests start process groups and look at shared memory: they run one after another, and first."""
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow process tests first, so that another worker does all the rest meanwhile."""
+    items.sort(key=lambda item: item.path.name not in PROCESS_TESTS)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Under pytest-xdist: a file per worker at a time, the process tests together as if they were one file."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return "processes" if path.endswith(PROCESS_TESTS) else path
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from scaling.data.shards import IMAGE_TEXT_COLUMNS, merge_indexes, write_shards
 from scaling.records import RunDirectory, RunRecord, read_lines, run_directories
 from scaling.residue import remove_orphans
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("processes")]
+pytestmark = pytest.mark.slow
 
 Start = Callable[..., "subprocess.Popen[str]"]
 TINY = (

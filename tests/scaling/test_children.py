@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("processes")
-
 PROGRAM = """
 import json, os, sys, time
 from pathlib import Path

@@ -13,7 +13,7 @@ import pytest
 
 from scaling.residue import remove_allreduce_buffers
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("processes")]
+pytestmark = pytest.mark.slow
 
 PROGRAM = """
 import json, os, sys
