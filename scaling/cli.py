@@ -69,13 +69,13 @@ def launch(
 
 
 @app.command()
-def status(sweep: SweepFile, runs: Runs = Path("runs"), changes: Settings = []) -> None:
+def status(sweep: SweepFile, runs: Runs = Path("runs")) -> None:
     """Print where every run of a sweep stands: done, running, failed and why, pending."""
     from scaling.plan import read_plan_points
-    from scaling.spec import load_sweep
+    from scaling.spec import sweep_name
     from scaling.tables import status_table
 
-    folder = runs / load_sweep(sweep, changes).name
+    folder = runs / sweep_name(sweep)
     Console().print(status_table(folder, read_plan_points(folder / "plan.json")))
 
 
@@ -88,9 +88,9 @@ def report(
 ) -> None:
     """Fit the scaling law of every objective and write a self-contained HTML report."""
     from analysis.report import write_report
-    from scaling.spec import load_sweep
+    from scaling.spec import sweep_name
 
-    folder = runs / load_sweep(sweep).name
+    folder = runs / sweep_name(sweep)
     written = write_report(folder, output or folder / "report.html", metric=metric)
     Console().print(f"report: {written}", soft_wrap=True)
 

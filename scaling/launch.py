@@ -34,16 +34,16 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--accelerator", metavar="NAME", help="price the plan for this device instead of the one here"
     )
-    parser.add_argument(
-        "--local_rank", help=argparse.SUPPRESS
-    )  # given by DeepSpeed; the environment says the same
+    # DeepSpeed inserts it before our arguments; the environment says the same.
+    parser.add_argument("--local_rank", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 when every point is done, 1 when some are not, 2 for bad input, 143 when terminated."""
     options = parse_arguments(arguments)
-    signal.signal(signal.SIGTERM, _raise_terminated)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _raise_terminated)
     has_cuda = _has_cuda()
     try:
         rank = current_rank()

@@ -19,7 +19,7 @@ from scaling.science import Quantity, Science
 from scaling.suggest import did_you_mean, explain
 from scaling.sweep_file import SweepError, apply_override, read_sweep_file
 
-__all__ = ["DataSection", "EvaluateSection", "Sweep", "SweepError", "Task", "load_sweep"]
+__all__ = ["DataSection", "EvaluateSection", "Sweep", "SweepError", "Task", "load_sweep", "sweep_name"]
 
 Task = Literal["held_out_loss", "linear_probe", "zero_shot", "retrieval"]
 
@@ -68,6 +68,15 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
         return _typed_sweep(raw, path)
     except SweepError as error:
         raise SweepError(f"{path}: {error}") from error.__cause__
+
+
+def sweep_name(path: Path) -> str:
+    """The name in a sweep file, whose data and environment variables need not be there."""
+    try:
+        return _name(read_sweep_file(path).get("name"))
+    except SweepError as error:
+        text = str(error)
+        raise SweepError(text if text.startswith(str(path)) else f"{path}: {text}") from error
 
 
 def _typed_sweep(raw: Mapping[str, Any], path: Path) -> Sweep:

@@ -20,7 +20,7 @@ KEEP = 2  # the latest, and one before it should the latest turn out unreadable
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class Progress:
-    """How far a run is, beyond its weights; equal on all ranks."""
+    """How far a run is, beyond its weights; equal on all ranks but for the seconds, of which rank 0's are kept."""
 
     num_ranks: int
     step: int = 0

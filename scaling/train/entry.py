@@ -36,6 +36,7 @@ def run_child(assignment: Assignment) -> None:
 
 
 def _log_to(assignment: Assignment) -> None:
+    assignment.run_folder.mkdir(parents=True, exist_ok=True)  # rank 0's may not show on this machine yet
     path = assignment.run_folder / f"log-rank{assignment.rank.rank}.txt"
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)

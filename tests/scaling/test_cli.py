@@ -52,6 +52,15 @@ def test_the_status_table_shows_done_failed_and_pending_runs(tmp_path: Path) -> 
     assert "1 diverged, 18 queued" in table and "nan" in table
 
 
+def test_status_and_report_need_none_of_the_data_that_the_sweep_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PAIRS", raising=False)
+    (tmp_path / "pairs").mkdir()
+    assert str(tmp_path / "pairs")[:20] in _scaling("status", "sweeps/pairs.yaml", "--runs", tmp_path)
+    assert "report:" in _scaling("report", "sweeps/pairs.yaml", "--runs", tmp_path)
+
+
 def test_a_users_mistake_is_one_clear_message_and_not_a_traceback() -> None:
     said = _scaling("plan", "sweeps/model_scal.yaml", status=2)
     assert "model_scale.yaml" in said and "Traceback" not in said

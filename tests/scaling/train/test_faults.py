@@ -24,3 +24,7 @@ def test_a_skipped_step_now_and_then_does_not_end_the_run() -> None:
     guard = StepGuard()
     for step in range(10 * MOST_SKIPPED_STEPS):
         guard.note_step(step, was_skipped=step % 2 == 0)
+    for step in range(MOST_SKIPPED_STEPS - 1):
+        guard.note_step(step, was_skipped=True)
+    with pytest.raises(Diverged):  # only now are there too many in a row
+        guard.note_step(MOST_SKIPPED_STEPS, was_skipped=True)
