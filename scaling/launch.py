@@ -86,6 +86,8 @@ def _prepare(options: argparse.Namespace, rank: Rank, has_cuda: bool) -> tuple[l
 
 
 def _raise_terminated(number: int, frame: FrameType | None) -> None:
+    for other in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(other, signal.SIG_IGN)  # on Ctrl-C DeepSpeed sends more, which must not cut the clean-up short
     raise Terminated(f"got {signal.Signals(number).name}")
 
 

@@ -268,11 +268,11 @@ def _with_bad_samples(source: Path, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("victim", ["runner", "rank's parent"])
+@pytest.mark.parametrize("victim", ["runner", "everybody", "rank's parent"])
 def test_no_process_outlives_its_launcher(
     victim: str, start_deepspeed: Start, small_rendering: Path, tmp_path: Path
 ) -> None:
-    """DeepSpeed leaves its ranks running when its runner gets a SIGTERM; ours notice and end."""
+    """DeepSpeed leaves its ranks running when its runner gets a SIGTERM; ours notice and end. Ctrl-C: everybody."""
     output = tmp_path / "output.txt"
     options = ("--set", "samples_seen=1M", "--runs", tmp_path)
     process = start_deepspeed(
@@ -284,6 +284,7 @@ def test_no_process_outlives_its_launcher(
     parent = _parent_of(_parent_of(child))  # over the fork server
     pid, number = {
         "runner": (process.pid, signal.SIGTERM),
+        "everybody": (-process.pid, signal.SIGINT),
         "rank's parent": (parent, signal.SIGKILL),
     }[victim]
     os.kill(pid, number)
