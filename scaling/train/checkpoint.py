@@ -75,8 +75,9 @@ class Checkpointer:
         _flush_to_disk(aside)
         os.replace(aside, whole)
         write_atomically(self._run.checkpoints / "latest", name)
-        others = sorted(path for path in self._run.checkpoints.glob("step-*") if path != whole)
-        for old in others[: max(0, len(others) - (KEEP - 1))]:
+        half_written = list(self._run.checkpoints.glob("step-*.tmp"))  # by an attempt that was killed
+        older = sorted({*self._run.checkpoints.glob("step-*")} - {whole, *half_written})
+        for old in [*half_written, *older[: max(0, len(older) - (KEEP - 1))]]:
             shutil.rmtree(old, ignore_errors=True)
 
     def restore(self) -> Progress:
