@@ -268,33 +268,43 @@ def _with_bad_samples(source: Path, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("victim", ["runner", "everybody", "rank's parent"])
-def test_no_process_outlives_its_launcher(
-    victim: str, start_deepspeed: Start, small_rendering: Path, tmp_path: Path
+def test_no_process_outlives_its_launcher_however_that_ends(
+    start_deepspeed: Start, small_rendering: Path, tmp_path: Path
 ) -> None:
-    """DeepSpeed leaves its ranks running when its runner gets a SIGTERM; ours notice and end. Ctrl-C: everybody."""
-    output = tmp_path / "output.txt"
-    options = ("--set", "samples_seen=1M", "--runs", tmp_path)
-    process = start_deepspeed(
-        "sweeps/smoke.yaml", *options, num_ranks=1, output=output, SMOKE_DATA=small_rendering
-    )
-    _wait_for(lambda: any(run.metrics.exists() for run in run_directories(tmp_path / "smoke")))
-    run = next(run for run in run_directories(tmp_path / "smoke") if run.metrics.exists())
-    child = _child_of(run, rank=0)
-    parent = _parent_of(_parent_of(child))  # over the fork server
-    pid, number = {
-        "runner": (process.pid, signal.SIGTERM),
-        "everybody": (-process.pid, signal.SIGINT),
-        "rank's parent": (parent, signal.SIGKILL),
-    }[victim]
-    os.kill(pid, number)
-    process.wait(timeout=60)
-    _wait_for(lambda: not any(_exists(pid) for pid in (child, parent)), seconds=60)
-    if victim == "rank's parent":  # it cannot clean up; the next launch does, and continues its run
-        assert remove_orphans(Path(tempfile.gettempdir())) == 1
-    else:
-        assert run.read_status().state == "killed"
+    """Three launches at once on one machine, ended in three ways.
+
+    DeepSpeed leaves its ranks running when its runner gets a SIGTERM; ours notice and end. Ctrl-C reaches
+    everybody, twice. A killed parent cannot clean up; the next launch does.
+    """
+    launches = {}
+    for victim in ("runner", "everybody", "rank's parent"):
+        (tmp_path / victim).mkdir()
+        launches[victim] = start_deepspeed(
+            *("sweeps/smoke.yaml", "--set", "samples_seen=1M", "--runs", tmp_path / victim),
+            num_ranks=1,
+            output=tmp_path / victim / "output.txt",
+            SMOKE_DATA=small_rendering,
+        )
+    runs = {victim: _wait_for(lambda v=victim: _running(tmp_path / v / "smoke")) for victim in launches}
+    children = {victim: _child_of(run, rank=0) for victim, run in runs.items()}
+    parents = {
+        victim: _parent_of(_parent_of(child)) for victim, child in children.items()
+    }  # over fork servers
+    os.kill(launches["runner"].pid, signal.SIGTERM)
+    os.killpg(launches["everybody"].pid, signal.SIGINT)
+    os.kill(parents["rank's parent"], signal.SIGKILL)
+    for process in launches.values():
+        process.wait(timeout=60)
+    _wait_for(lambda: not any(map(_exists, (*children.values(), *parents.values()))), seconds=60)
+    assert remove_orphans(Path(tempfile.gettempdir())) == 1
+    states = {victim: run.read_status().state for victim, run in runs.items()}
+    assert states == {"runner": "killed", "everybody": "killed", "rank's parent": "running"}
     _wait_for(lambda: not _left_behind(), seconds=15)
+
+
+def _running(folder: Path) -> RunDirectory | None:
+    """The run that already trains."""
+    return next((run for run in run_directories(folder) if run.metrics.exists()), None)
 
 
 def _parent_of(pid: int) -> int:
