@@ -12,6 +12,8 @@ from rich.console import Console
 from scaling.placement import usable_cpus
 from scaling.spec import SweepError
 
+TABLE_WIDTH = 100  # columns that our tables need
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 data_app = typer.Typer(no_args_is_help=True, help="Data sets: render, convert, check.")
 app.add_typer(data_app, name="data")
@@ -28,26 +30,29 @@ def plan(
     changes: Settings = [],
     devices: Annotated[int, typer.Option(help="number of devices (ranks)")] = 8,
     accelerator: Annotated[str, typer.Option(help="named device, see scaling/hardware.py")] = "h100_sxm",
-    output: Annotated[Path | None, typer.Option(help="also write plan.json here")] = None,
+    runs: Runs = Path("runs"),
+    output: Annotated[Path | None, typer.Option(help="default: RUNS/<sweep>/plan.json")] = None,
 ) -> None:
-    """Print what a sweep will cost: parameters, training FLOPs, steps and device-hours per run."""
+    """Print what a sweep will cost, parameters, training FLOPs, steps and device-hours per run; write plan.json."""
     from scaling.plan import plan_sweep, write_plan
     from scaling.points import resolve_points
+    from scaling.preflight import check_output_folder
     from scaling.spec import load_sweep
     from scaling.tables import plan_table
 
     loaded = load_sweep(sweep, changes)
     points = resolve_points(loaded, num_ranks=devices, require_data=False)
     planned = plan_sweep(points, accelerator, question=loaded.question)
-    console = Console()
+    console = _wide_console()
     console.print(plan_table(planned))
     if planned.is_provisional:
         console.print(
             "run ids are provisional: they will hold the digest of the training set once data.train exists"
         )
-    if output is not None:
-        write_plan(planned, output)
-        console.print(f"plan written to {output} (contract {planned.contract_hash})")
+    path = output or runs / planned.sweep / "plan.json"
+    check_output_folder(path.parent)
+    write_plan(planned, path)
+    console.print(f"plan: {path} (contract {planned.contract_hash})", soft_wrap=True)
 
 
 @app.command()
@@ -76,7 +81,7 @@ def status(sweep: SweepFile, runs: Runs = Path("runs")) -> None:
     from scaling.tables import status_table
 
     folder = runs / sweep_name(sweep)
-    Console().print(status_table(folder, read_plan_points(folder / "plan.json")))
+    _wide_console().print(status_table(folder, read_plan_points(folder / "plan.json")))
 
 
 @app.command()
@@ -139,6 +144,13 @@ def data_check(folder: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
         f"hashes {found.hashes}" + (f" ({found.reason})" if found.reason else ""),
         soft_wrap=True,
     )
+
+
+def _wide_console() -> Console:
+    """A console for tables: in a pipe or a narrow terminal lines may wrap, but no figure is cut off."""
+    console = Console()
+    console.width = max(console.width, TABLE_WIDTH)
+    return console
 
 
 def main() -> None:

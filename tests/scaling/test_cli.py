@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from scaling.plan import Plan
 from scaling.records import RunDirectory, Status
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,19 +20,22 @@ def _scaling(*arguments: object, status: int = 0) -> str:
 
 
 def test_the_plan_of_the_papers_sweep_fits_into_100_columns_and_shows_every_figure(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "100")
-    table = _scaling("plan", "sweeps/model_scale.yaml", "--devices", 64, "--accelerator", "h200_sxm")
+    monkeypatch.setenv("COLUMNS", "80")
+    where = ("--devices", 64, "--accelerator", "h200_sxm", "--runs", tmp_path)
+    table, _, path = _scaling("plan", "sweeps/model_scale.yaml", *where).partition("plan: ")
     assert max(map(len, table.splitlines())) <= 100 and "…" not in table
+    written = Plan.model_validate_json((tmp_path / "model_scale" / "plan.json").read_text())
+    assert written.contract_hash in path and written.accelerator == "h200_sxm"
     row = next(line for line in table.splitlines() if line.startswith("clip-vit_b16")).split()
     assert row[1:] == ["31,250", "512M", "85.8M", "63.2M", "655K", "1.23e11", "6.30e19", "44.2"]
     assert "provisional" in table
 
 
-def test_planning_imports_no_torch() -> None:
+def test_planning_imports_no_torch(tmp_path: Path) -> None:
     code = (
-        "import sys; sys.argv = ['scaling', 'plan', 'sweeps/model_scale.yaml']\n"
+        f"import sys; sys.argv = ['scaling', 'plan', 'sweeps/model_scale.yaml', '--runs', '{tmp_path}']\n"
         "from scaling.cli import app\n"
         "app(standalone_mode=False)\n"
         "assert 'torch' not in sys.modules"
