@@ -72,9 +72,9 @@ class Parent:
 
     def _agree_on_order(self, index: int, point: RunPoint) -> Order:
         key = f"order/{index}"
-        if self._books is not None:
-            self._agreement.publish(key, dataclasses.asdict(self._books.decide(index, point)))
         try:
+            if self._books is not None:
+                self._agreement.publish(key, dataclasses.asdict(self._books.decide(index, point)))
             return Order(**self._agreement.wait(key, while_waiting=self._check_launcher))
         except PeerLost as error:
             raise Terminated(str(error)) from error

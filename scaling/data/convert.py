@@ -22,8 +22,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from scaling.data.manifest import Manifest, Part, SetManifest, read_part, sum_rejects
-from scaling.data.shards import IMAGE_TEXT_COLUMNS, merge_indexes, shard_bytes, sync_to_disk, write_shards
+from scaling.data.shards import IMAGE_TEXT_COLUMNS, merge_indexes, shard_bytes, write_shards
 from scaling.data.tars import Sample, TarSamples
+from scaling.disk import sync_to_disk
 from scaling.orphans import end_with_parent
 from scaling.records import WriteError, write_atomically
 from scaling.shard_index import read_shard_index

@@ -10,7 +10,6 @@ DST/manifest.json            the settings that made it, and counts
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import os
 import shutil
@@ -25,8 +24,9 @@ from rich.progress import track
 from scaling.data.drawing import draw_scene, encode_jpeg
 from scaling.data.scene_captions import PROMPT_TEMPLATES, caption_scene, class_name, word_order_captions
 from scaling.data.scenes import CLASSES, SPLITS, Split, sample_scene
-from scaling.data.shards import IMAGE_TEXT_COLUMNS, merge_indexes, shard_bytes, sync_to_disk, write_shards
+from scaling.data.shards import IMAGE_TEXT_COLUMNS, merge_indexes, shard_bytes, write_shards
 from scaling.data_paths import LABELLED_TEXTS
+from scaling.disk import sync_to_disk
 from scaling.orphans import end_with_parent
 from scaling.records import write_atomically
 
@@ -165,14 +165,3 @@ def _write_texts(folder: Path) -> None:
     names, templates = LABELLED_TEXTS
     write_atomically(folder / names, "".join(f"{class_name(*one)}\n" for one in CLASSES))
     write_atomically(folder / templates, "".join(f"{template}\n" for template in PROMPT_TEMPLATES))
-
-
-def contact_sheet(seed: int, split: Split, *, rows: int, columns: int, image_size: int) -> Any:
-    """A picture of the first scenes of a split, rows x columns, for people to look at."""
-    from PIL import Image
-
-    step = image_size + 2
-    sheet = Image.new("RGB", (columns * step, rows * step), "white")
-    for index, (row, column) in enumerate(itertools.product(range(rows), range(columns))):
-        sheet.paste(draw_scene(sample_scene(seed, split, index), image_size), (column * step, row * step))
-    return sheet

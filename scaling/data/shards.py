@@ -1,9 +1,8 @@
-"""Writing MDS folders: shards of one part, the merged index of many, and both safely on the disk."""
+"""Writing MDS folders: shards of one part, and the merged index of many."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,13 +51,3 @@ def merge_indexes(folder: Path, parts: Sequence[Path]) -> None:
             raw = shard["raw_data"]
             shards.append({**shard, "raw_data": {**raw, "basename": f"{part.name}/{raw['basename']}"}})
     write_atomically(folder / "index.json", json.dumps({"version": 2, "shards": shards}))
-
-
-def sync_to_disk(folder: Path) -> None:
-    """Return when the files of `folder` and its listing would survive a power cut."""
-    for path in (*folder.iterdir(), folder):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import tempfile
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -184,5 +184,5 @@ def one_at_a_time_on_this_machine(
 
 
 def machine_lock(scratch: Path) -> Path:
-    """The lock file that all jobs of this user on this machine share; `scratch` lies in the common temporary folder."""
-    return (scratch.parent if scratch != Path(tempfile.gettempdir()) else scratch) / "scaling-streaming.lock"
+    """The lock file that all jobs of this user on this machine share, beside a point's temporary folder."""
+    return scratch.parent / f"scaling-streaming-{os.getuid()}.lock"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from scaling.disk import sync_to_disk
 from scaling.records import RunDirectory, write_atomically
 from scaling.train.engines.protocol import Engine
 from scaling.train.idf import LabelStatistics
@@ -72,7 +73,7 @@ class Checkpointer:
         self._run.check_lease()
         whole = self._run.checkpoints / name
         shutil.rmtree(whole, ignore_errors=True)  # the same step of an earlier attempt
-        _flush_to_disk(aside)
+        sync_to_disk(aside)
         os.replace(aside, whole)
         write_atomically(self._run.checkpoints / "latest", name)
         half_written = list(self._run.checkpoints.glob("step-*.tmp"))  # by an attempt that was killed
@@ -89,10 +90,3 @@ class Checkpointer:
         self._statistics.restore(torch.load(folder / "label-statistics.pt", weights_only=True))
         torch.set_rng_state(torch.load(folder / f"random-state-{self._rank}.pt", weights_only=True))
         return Progress(**json.loads((folder / "progress.json").read_text()))
-
-
-def _flush_to_disk(folder: Path) -> None:
-    for path in [*folder.rglob("*"), folder]:
-        handle = os.open(path, os.O_RDONLY)
-        os.fsync(handle)
-        os.close(handle)

@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
 from scaling.data.indexed import IndexedDataset
-from scaling.data.labelled import read_labelled_set
+from scaling.data.labelled import LabelledSet, read_labelled_set
 from scaling.data.tokenizers import load_tokenizer
 from scaling.evaluate.context import EvaluationContext
 from scaling.evaluate.features import Ranks
@@ -20,6 +19,7 @@ from scaling.evaluate.tasks import run_tasks
 from scaling.points import RunPoint
 from scaling.ranks import Rank
 from scaling.records import Evaluation, RunDirectory, append_lines
+from scaling.train.collectives import reduce_in_place
 from scaling.train.engines.protocol import Engine
 from scaling.train.idf import LabelStatistics
 
@@ -70,6 +70,15 @@ class Evaluator:
         """Yields on rank 0."""
         return run_tasks(tasks, self._context(samples_seen))
 
+    @functools.cached_property
+    def _validation(self) -> IndexedDataset:
+        return IndexedDataset(self._point.data.validation)
+
+    @functools.cached_property
+    def _labelled(self) -> LabelledSet | None:
+        folder = self._point.data.labelled
+        return None if folder is None else read_labelled_set(folder)
+
     def _context(self, samples_seen: int) -> EvaluationContext:
         point, science = self._point, self._point.science
         self._scratch.mkdir(exist_ok=True)
@@ -81,8 +90,8 @@ class Evaluator:
             batch=point.evaluation.batch,
             samples_seen=samples_seen,
             device=self._engine.device,
-            validation=IndexedDataset(point.data.validation),
-            labelled=None if point.data.labelled is None else read_labelled_set(point.data.labelled),
+            validation=self._validation,
+            labelled=self._labelled,
             label_weights_V=self._statistics.label_weights(),
             ranks=Ranks(
                 scratch=self._scratch,
@@ -90,14 +99,10 @@ class Evaluator:
                 num_ranks=self._rank.num_ranks,
                 barrier=self._barrier,
             ),
-            all_reduce=_all_reduce,
+            all_reduce=reduce_in_place,
             autocast=functools.partial(_autocast, self._engine.device.type, science.precision),
             num_threads=max(1, point.placement.num_workers),
         )
-
-
-def _all_reduce(total: Tensor) -> None:
-    dist.all_reduce(total)
 
 
 def _autocast(device_type: str, precision: str) -> contextlib.AbstractContextManager[object]:

@@ -12,11 +12,11 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from model_zoo.targets import LabelSets, idf_weights
 from scaling.data.batches import Targets
+from scaling.train.collectives import reduce_in_place
 
 
 class LabelStatistics(Protocol):
@@ -55,7 +55,8 @@ class ValidRows:
         self._device = device
 
     def observe(self, targets: Targets) -> tuple[Targets, Tensor]:
-        num_valid = _sum_over_ranks(targets.valid_B.sum().to(self._device))
+        num_valid = targets.valid_B.sum().to(self._device)
+        reduce_in_place(num_valid)
         return _weigh(targets, None), num_valid.clamp_min(1)
 
     def label_weights(self) -> Tensor | None:
@@ -81,7 +82,7 @@ class DocumentFrequencies:
         ids_of_valid = targets.ids_N[targets.valid_B[targets.samples_N()]]
         delta = torch.bincount(ids_of_valid, minlength=vocabulary_size + 1)
         delta[vocabulary_size] = targets.valid_B.sum()
-        delta = _sum_over_ranks(delta)
+        reduce_in_place(delta)
         self.counts_V += delta[:vocabulary_size]
         self.num_samples += delta[vocabulary_size]
         return _weigh(targets, self.label_weights()), delta[vocabulary_size].clamp_min(1)
@@ -99,9 +100,3 @@ class DocumentFrequencies:
 
 def _weigh(targets: Targets, weights_V: Tensor | None) -> Any:
     return targets.with_probabilities(weights_V) if isinstance(targets, LabelSets) else targets
-
-
-def _sum_over_ranks(count: Tensor) -> Tensor:
-    if dist.is_initialized() and dist.get_world_size() > 1:
-        dist.all_reduce(count)
-    return count

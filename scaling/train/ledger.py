@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 import xxhash
 from torch import Tensor
 
 from scaling.records import append_lines
+from scaling.train.collectives import reduce_in_place
 
 _BITS = 61  # sums of many hashes stay within int64 modulo 2**64; kept positive for readers of the file
 
@@ -38,8 +38,7 @@ class SampleLedger:
     def note(self, step: int, sample_ids_B: Tensor) -> None:
         """Note one global batch, of which this rank had `sample_ids_B`."""
         total = torch.tensor(hash_of_ids(sample_ids_B), dtype=torch.int64, device=self._device)
-        if dist.is_initialized() and dist.get_world_size() > 1:
-            dist.all_reduce(total)  # wraps modulo 2**64, of which 2**61 is a divisor
+        reduce_in_place(total)  # wraps modulo 2**64, of which 2**61 is a divisor
         if self._is_main:
             self._hashes.append((step, total))
 

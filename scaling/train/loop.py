@@ -17,11 +17,12 @@ from scaling.data.transforms import normalise
 from scaling.points import RunPoint
 from scaling.records import Status
 from scaling.train.checkpoint import Checkpointer, Progress
+from scaling.train.collectives import mean_over_ranks, sum_over_ranks
 from scaling.train.engines.protocol import Engine, StepReport
 from scaling.train.faults import StepGuard
 from scaling.train.idf import LabelStatistics
 from scaling.train.ledger import SampleLedger
-from scaling.train.meters import Journal, Stopwatch, mean_over_ranks, sum_over_ranks
+from scaling.train.meters import Journal, Stopwatch
 from scaling.train.optim import learning_rate_of_step
 
 LOG_ROWS = 200

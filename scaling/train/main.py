@@ -26,13 +26,14 @@ from scaling.points import RunPoint
 from scaling.records import RunDirectory, State, Status
 from scaling.residue import note_streaming_segments
 from scaling.train.checkpoint import Checkpointer
+from scaling.train.collectives import max_over_ranks
 from scaling.train.engines import build_engine
 from scaling.train.engines.protocol import Engine, EngineSettings
 from scaling.train.evaluation import Evaluator
 from scaling.train.idf import build_statistics
 from scaling.train.ledger import SampleLedger
 from scaling.train.loop import TrainingLoop, TrainingParts
-from scaling.train.meters import Journal, max_over_ranks, peak_memory_bytes
+from scaling.train.meters import Journal, peak_memory_bytes
 from scaling.train.recording import make_record
 
 PROCESS_GROUP_TIMEOUT = timedelta(minutes=30)  # rank 0 may evaluate alone for a while

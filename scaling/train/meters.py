@@ -7,37 +7,11 @@ import time
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch.utils.tensorboard import SummaryWriter
 
 from scaling.records import RunDirectory, Status, append_lines, cut_lines_from
 
 SCALARS = ("loss", "learning_rate", "samples_per_second", "gradient_norm")
-
-
-def mean_over_ranks(value: torch.Tensor) -> float:
-    """The mean of a scalar tensor over all ranks."""
-    value = value.detach().clone().float()
-    if dist.is_initialized() and dist.get_world_size() > 1:
-        dist.all_reduce(value)
-        value /= dist.get_world_size()
-    return float(value)
-
-
-def max_over_ranks(value: int, device: torch.device) -> int:
-    """The largest of a whole number over all ranks."""
-    tensor = torch.tensor(value, dtype=torch.int64, device=device)
-    if dist.is_initialized() and dist.get_world_size() > 1:
-        dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
-    return int(tensor)
-
-
-def sum_over_ranks(value: int, device: torch.device) -> int:
-    """The sum of a whole number over all ranks."""
-    tensor = torch.tensor(value, dtype=torch.int64, device=device)
-    if dist.is_initialized() and dist.get_world_size() > 1:
-        dist.all_reduce(tensor)
-    return int(tensor)
 
 
 def peak_memory_bytes(device: torch.device) -> int:

@@ -1,0 +1,34 @@
+"""Numbers of all ranks together; with one rank, or without a process group, a rank's own."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def reduce_in_place(tensor: Tensor, operation: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM) -> None:
+    """Replace a tensor by its sum (or another reduction) over the ranks, on every rank."""
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        dist.all_reduce(tensor, op=operation)
+
+
+def mean_over_ranks(value: Tensor) -> float:
+    """The mean of a scalar tensor over all ranks."""
+    total = value.detach().clone().float()
+    reduce_in_place(total)
+    return float(total) / (dist.get_world_size() if dist.is_initialized() else 1)
+
+
+def sum_over_ranks(value: int, device: torch.device) -> int:
+    """The sum of a whole number over all ranks."""
+    total = torch.tensor(value, dtype=torch.int64, device=device)
+    reduce_in_place(total)
+    return int(total)
+
+
+def max_over_ranks(value: int, device: torch.device) -> int:
+    """The largest of a whole number over all ranks."""
+    largest = torch.tensor(value, dtype=torch.int64, device=device)
+    reduce_in_place(largest, dist.ReduceOp.MAX)
+    return int(largest)
