@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RANKS ?= 2
+# Not ".": checkpoints below runs/ hold scripts of DeepSpeed's, and data/ would also name scaling/data.
+CODE := launch model_zoo scaling analysis tests
 
 .PHONY: quickstart test check bench figure clean
 
@@ -19,8 +21,8 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
 check: $(INSTALLED)
-	$(BIN)/python -m flake8
-	$(BIN)/python -m isort --check-only .
+	$(BIN)/python -m flake8 $(CODE)
+	$(BIN)/python -m isort --check-only $(CODE)
 	$(BIN)/python -m mypy
 	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder -m "not slow"
 

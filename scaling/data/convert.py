@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import multiprocessing
-import os
 import re
 import shutil
 import tempfile
