@@ -2,139 +2,116 @@
 
 FLOPs are model FLOPs: 2 x multiply-adds of matrix products and convolutions, attention scores of masked
 positions included (as torch's FlopCounterMode counts unfused attention); normalisations, activations,
-look-ups, the optimizer and recomputation are left out.  The tests hold both counts to the built modules.
+pooling, look-ups, the optimizer and recomputation are left out.  The tests hold both counts to the built modules.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from model_zoo.specification import ObjectiveSpecification
+from model_zoo.tower_counts import TowerCount, count_image_tower, count_text_tower
 
-from model_zoo.architectures import ImageTowerArchitecture, TextTowerArchitecture, objective_towers
-
-IMAGE_CHANNELS = 3
-
-
-class _Blocks(Protocol):
-    """What the two kinds of tower share: a stack of transformer blocks."""
-
-    @property
-    def width(self) -> int: ...
-
-    @property
-    def depth(self) -> int: ...
-
-    @property
-    def mlp_width(self) -> int: ...
+HEAD_MLP_RATIO = 4  # of the classification head's hidden layers, as in the reference's MixClsHead
 
 
-def count_parameters(
-    *,
-    objective: str,
-    image_tower: str,
-    text_tower: str,
-    image_size: int,
-    vocabulary_size: int,
-    context_length: int,
-) -> dict[str, int]:
-    """Trained parameters by part: image_tower, text_tower, head.
+def count_parameters(specification: ObjectiveSpecification) -> dict[str, int]:
+    """Parameters by part, a locked image tower's included: image_tower, text_tower, head.
 
-    head is LayerNorm and linear layer for superclass; both projections and logit_scale for clip.
+    head is whatever follows the towers: the classification head, both projections, logit scale and bias.
     """
-    image, text = objective_towers(objective=objective, image_tower=image_tower, text_tower=text_tower)
-    if text is None:
-        head = 2 * image.width + (image.width + 1) * vocabulary_size
-        return {"image_tower": _image_parameters(image, image_size), "text_tower": 0, "head": head}
+    text = _text_tower(specification)
     return {
-        "image_tower": _image_parameters(image, image_size),
-        "text_tower": _text_parameters(text, vocabulary_size, context_length),
-        "head": (image.width + text.width) * image.embed_width + 1,
+        "image_tower": _image_tower(specification).parameters,
+        "text_tower": text.parameters,
+        "head": _classification_parameters(specification) + _contrastive_parameters(specification),
     }
 
 
-def forward_flops_per_sample(
-    *,
-    objective: str,
-    image_tower: str,
-    text_tower: str,
-    image_size: int,
-    vocabulary_size: int,
-    context_length: int,
-    global_batch: int,
-) -> dict[str, int]:
-    """FLOPs of one forward pass, per sample, by part: image_tower, text_tower, head, similarity.
+def forward_flops_per_sample(specification: ObjectiveSpecification, global_batch: int) -> dict[str, int]:
+    """FLOPs of one forward pass in evaluation, per sample: image_tower, text_tower, head, similarity.
 
-    similarity is a sample's share of CLIP's one global_batch x global_batch matrix of products.  Over several
-    ranks the local loss forms it twice (rows and columns live on different ranks): overhead, not model.
+    similarity is a sample's share of the one global_batch x global_batch matrix of products.  Over several
+    ranks CLIP's local loss forms it twice (rows and columns live on different ranks): overhead, not model.
     """
-    image, text = objective_towers(objective=objective, image_tower=image_tower, text_tower=text_tower)
-    num_patches = image.num_patches(image_size)
-    trunk = _patch_flops(image, num_patches) + _block_flops(image, num_patches + 1)
-    if text is None:
-        head = 2 * image.width * vocabulary_size
-        return {"image_tower": trunk, "text_tower": 0, "head": head, "similarity": 0}
     return {
-        "image_tower": trunk,
-        "text_tower": _block_flops(text, context_length),
-        "head": 2 * (image.width + text.width) * image.embed_width,
-        "similarity": 2 * global_batch * image.embed_width,
+        "image_tower": _image_tower(specification).forward_flops,
+        "text_tower": _text_tower(specification).forward_flops,
+        "head": _classification_flops(specification) + sum(_projection_flops(specification)),
+        "similarity": _similarity_flops(specification, global_batch),
     }
 
 
-def train_flops_per_sample(
-    *,
-    objective: str,
-    image_tower: str,
-    text_tower: str,
-    image_size: int,
-    vocabulary_size: int,
-    context_length: int,
-    global_batch: int,
-) -> dict[str, int]:
-    """FLOPs of one forward and backward pass, per sample, by part; no recomputation.
+def train_flops_per_sample(specification: ObjectiveSpecification, global_batch: int) -> dict[str, int]:
+    """FLOPs of one forward and backward pass, per sample, by the same parts; no recomputation.
 
-    A matrix product costs two more backward, one per factor; the patch convolution one, as pixels need no
-    gradient.
+    Patches that are dropped cost nothing after their embedding.  A locked image tower costs its forward pass
+    on all patches, and the projection of its features, which need no gradient, one product less.
     """
-    forward = forward_flops_per_sample(
-        objective=objective,
-        image_tower=image_tower,
-        text_tower=text_tower,
-        image_size=image_size,
-        vocabulary_size=vocabulary_size,
-        context_length=context_length,
-        global_batch=global_batch,
+    image_projection, text_projection = _projection_flops(specification)
+    if specification.kind.locks_image_tower:
+        image_flops = _image_tower(specification).forward_flops
+        projections = 2 * image_projection + 3 * text_projection
+    else:
+        image_flops = _image_tower(specification, specification.patch_dropout).train_flops
+        projections = 3 * (image_projection + text_projection)
+    return {
+        "image_tower": image_flops,
+        "text_tower": _text_tower(specification).train_flops,
+        "head": 3 * _classification_flops(specification) + projections,
+        "similarity": 3 * _similarity_flops(specification, global_batch),
+    }
+
+
+def _image_tower(specification: ObjectiveSpecification, patch_dropout: float = 0.0) -> TowerCount:
+    return count_image_tower(
+        specification.image,
+        image_size=specification.image_size,
+        pooling=specification.pooling,
+        patch_dropout=patch_dropout,
     )
-    image, _ = objective_towers(objective=objective, image_tower=image_tower, text_tower=text_tower)
-    train = {part: 3 * flops for part, flops in forward.items()}
-    train["image_tower"] -= _patch_flops(image, image.num_patches(image_size))
-    return train
 
 
-def _image_parameters(image: ImageTowerArchitecture, image_size: int) -> int:
-    convolution = IMAGE_CHANNELS * image.patch_size**2 * image.width  # without bias
-    tokens = (1 + 1 + image.num_patches(image_size)) * image.width  # class token, positions
-    norms = 2 * 2 * image.width  # before the first block and after the last
-    return convolution + tokens + norms + _block_parameters(image)
+def _text_tower(specification: ObjectiveSpecification) -> TowerCount:
+    if specification.text is None:
+        return TowerCount(parameters=0, forward_flops=0)
+    return count_text_tower(
+        specification.text,
+        vocabulary_size=specification.vocabulary_size,
+        context_length=specification.context_length,
+    )
 
 
-def _text_parameters(text: TextTowerArchitecture, vocabulary_size: int, context_length: int) -> int:
-    norm = 2 * text.width
-    return (vocabulary_size + context_length) * text.width + norm + _block_parameters(text)
+def _classification_parameters(specification: ObjectiveSpecification) -> int:
+    if not specification.kind.classifies:
+        return 0
+    width, norm = specification.image.width, 2 * specification.image.width
+    hidden = norm + 2 * HEAD_MLP_RATIO * width**2 + (HEAD_MLP_RATIO + 1) * width  # two products, their biases
+    return specification.head_layers * hidden + norm + (width + 1) * specification.vocabulary_size
 
 
-def _block_parameters(tower: _Blocks) -> int:
-    attention = 4 * tower.width * (tower.width + 1)
-    mlp = 2 * tower.width * tower.mlp_width + tower.mlp_width + tower.width
-    norms = 2 * 2 * tower.width
-    return tower.depth * (attention + mlp + norms)
+def _classification_flops(specification: ObjectiveSpecification) -> int:
+    if not specification.kind.classifies:
+        return 0
+    width = specification.image.width
+    hidden = 2 * HEAD_MLP_RATIO * width**2
+    return 2 * (specification.head_layers * hidden + width * specification.vocabulary_size)
 
 
-def _patch_flops(image: ImageTowerArchitecture, num_patches: int) -> int:
-    return 2 * num_patches * IMAGE_CHANNELS * image.patch_size**2 * image.width
+def _contrastive_parameters(specification: ObjectiveSpecification) -> int:
+    image, text = specification.image, specification.text
+    if text is None:
+        return 0
+    bias = image.embed_width if image.projection_bias else 0
+    scalars = 2 if specification.kind.contrasts == "sigmoid" else 1  # logit scale, and bias
+    return (image.width + text.width) * image.embed_width + bias + scalars
 
 
-def _block_flops(tower: _Blocks, num_tokens: int) -> int:
-    projections = 4 * num_tokens * tower.width**2
-    scores_and_values = 2 * num_tokens**2 * tower.width
-    mlp = 2 * num_tokens * tower.width * tower.mlp_width
-    return tower.depth * 2 * (projections + scores_and_values + mlp)
+def _projection_flops(specification: ObjectiveSpecification) -> tuple[int, int]:
+    """Of image and caption, into the joint embedding."""
+    image, text = specification.image, specification.text
+    return (
+        (0, 0) if text is None else (2 * image.width * image.embed_width, 2 * text.width * image.embed_width)
+    )
+
+
+def _similarity_flops(specification: ObjectiveSpecification, global_batch: int) -> int:
+    return 0 if specification.text is None else 2 * global_batch * specification.image.embed_width
