@@ -1,53 +1,92 @@
-"""From names to a module initialised by a seed; and its parameters, split for the optimizer."""
+"""From a specification to a module initialised by a seed; and its parameters, split for the optimizer."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-from model_zoo.architectures import objective_towers
+from model_zoo.architectures import TextTowerArchitecture
+from model_zoo.classification_head import ClassificationHead
+from model_zoo.classification_losses import ClassificationLoss
 from model_zoo.clip import Clip
 from model_zoo.image_tower import build_image_tower
+from model_zoo.lit import Lit
+from model_zoo.siglip import SigLip
+from model_zoo.specification import ObjectiveSpecification
 from model_zoo.superclass import SuperClass
+from model_zoo.superclip import SuperClip
 from model_zoo.text_tower import TextTower
+
+BuiltObjective = SuperClass | Clip | SigLip | SuperClip | Lit
+
+CONTRASTIVE: dict[str, type[Clip] | type[SigLip]] = {"clip": Clip, "siglip": SigLip, "lit": Lit}
+"""The objectives that are two towers and nothing else."""
 
 
 def build_objective(
+    specification: ObjectiveSpecification,
     *,
-    objective: str,
-    image_tower: str,
-    text_tower: str,
-    image_size: int,
-    vocabulary_size: int,
-    context_length: int,
-    logit_scale_init: float,
-    logit_scale_max: float,
     seed: int,
     activation_checkpointing: bool = False,
-) -> SuperClass | Clip:
+    head_recompute: bool = False,
+) -> BuiltObjective:
     """The objective, a torch module that implements `Objective`, in float32 on the default device.
 
-    Its weights depend on `seed` and the architecture only, those of the image tower not on the objective.
-    The caller's random state is left as it was.  With `activation_checkpointing` the blocks of the image
-    tower are recomputed in the backward pass.
+    Its weights depend on `seed` and the specification only; those of the image tower, and of the text tower
+    where there is one, not on the objective.  The caller's random state is left as it was.
+    `activation_checkpointing` recomputes the blocks of the image tower in the backward pass, and
+    `head_recompute` the logits of the classification head.
     """
-    image, text = objective_towers(objective=objective, image_tower=image_tower, text_tower=text_tower)
+    text = specification.text
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would also reseed the accelerators, which fork_rng was not asked to restore
         torch.default_generator.manual_seed(seed)
-        trunk = build_image_tower(
-            image, image_size=image_size, activation_checkpointing=activation_checkpointing
-        )
+        image_tower = _image_tower(specification, activation_checkpointing)
         if text is None:
-            return SuperClass(trunk, image.width, vocabulary_size)
-        return Clip(
-            trunk,
-            TextTower(text, vocabulary_size=vocabulary_size, context_length=context_length),
-            feature_width=image.width,
-            embed_width=image.embed_width,
-            logit_scale_init=logit_scale_init,
-            logit_scale_max=logit_scale_max,
-        )
+            return SuperClass(specification, image_tower, _head(specification, head_recompute))
+        text_tower = _text_tower(specification, text)
+        if specification.kind.classifies:
+            head = _head(specification, head_recompute)
+            return SuperClip(specification, image_tower, text_tower, head)
+        return CONTRASTIVE[specification.objective](specification, image_tower, text_tower)
+
+
+def _image_tower(specification: ObjectiveSpecification, activation_checkpointing: bool) -> nn.Module:
+    keeps_activations = not specification.kind.locks_image_tower
+    return build_image_tower(
+        specification.image,
+        image_size=specification.image_size,
+        pooling=specification.pooling,
+        patch_dropout=specification.patch_dropout,
+        drop_path=specification.drop_path,
+        batch_norm_samples=specification.batch_norm_samples,
+        activation_checkpointing=activation_checkpointing and keeps_activations,
+    )
+
+
+def _text_tower(specification: ObjectiveSpecification, text: TextTowerArchitecture) -> TextTower:
+    return TextTower(
+        text,
+        vocabulary_size=specification.vocabulary_size,
+        context_length=specification.context_length,
+    )
+
+
+def _head(specification: ObjectiveSpecification, recompute: bool) -> ClassificationHead:
+    loss = ClassificationLoss(
+        name=specification.classification_loss,
+        asl_gamma_negative=specification.asl_gamma_negative,
+        asl_gamma_positive=specification.asl_gamma_positive,
+        asl_margin=specification.asl_margin,
+        two_way_temperature=specification.two_way_temperature,
+    )
+    return ClassificationHead(
+        specification.image.width,
+        specification.vocabulary_size,
+        loss=loss,
+        hidden_layers=specification.head_layers,
+        recompute=recompute,
+    )
 
 
 def weight_decay_groups(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -102,3 +103,56 @@ class TokenRows:
         return TokenRows(
             self.tokens_BL.to(device, non_blocking=True), self.valid_B.to(device, non_blocking=True)
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledTokens:
+    """Both views of each caption, for an objective that classifies and contrasts."""
+
+    labels: LabelSets
+    tokens: TokenRows
+
+    def __post_init__(self) -> None:
+        assert len(self.labels) == len(self.tokens), (len(self.labels), len(self.tokens))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def valid_B(self) -> Tensor:
+        """Whether a sample takes part; the same in both views."""
+        return self.labels.valid_B
+
+    def rows(self, start: int, stop: int) -> LabelledTokens:
+        """Samples start to stop."""
+        return LabelledTokens(self.labels.rows(start, stop), self.tokens.rows(start, stop))
+
+    def to(self, device: torch.device | str) -> LabelledTokens:
+        """The same targets on `device`."""
+        return LabelledTokens(self.labels.to(device), self.tokens.to(device))
+
+
+class BatchShare(Protocol):
+    """What a rank's micro-batch must know of its global batch; reading it may wait for the other ranks."""
+
+    @property
+    def divisor(self) -> Tensor | float:
+        """Valid rows of the global batch / (ranks x micro-batches), above 0.
+
+        With it the mean over ranks and micro-batches, which is what engines take, of each one's sum over valid
+        rows / divisor is the exact mean over the valid rows of the global batch.
+        """
+        ...
+
+    @property
+    def label_weights_V(self) -> Tensor | None:
+        """The weight of every label in the targets; None: all alike."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KnownShare:
+    """A share whose numbers are at hand."""
+
+    divisor: Tensor | float
+    label_weights_V: Tensor | None = None

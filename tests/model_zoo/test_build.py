@@ -1,32 +1,26 @@
+"""From a specification to a module: seeds, state, and what weight decay spares."""
+
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import open_clip
 import pytest
 import torch
+from small_objectives import a_specification, build, gradients, some_images, some_targets
 from torch import nn
 
-from model_zoo.architectures import OBJECTIVES
 from model_zoo.build import build_objective, weight_decay_groups
-from model_zoo.clip import Clip
-from model_zoo.superclass import SuperClass
+from model_zoo.specification import OBJECTIVES
+from model_zoo.targets import KnownShare
 
-NAMES: dict[str, Any] = {
-    "image_tower": "vit_nano8",
-    "image_size": 16,
-    "vocabulary_size": 40,
-    "context_length": 10,
-    "logit_scale_init": 2.6593,
-    "logit_scale_max": 4.6052,
-}
-
-
-def build(objective: str, seed: int = 0, **changes: Any) -> SuperClass | Clip:
-    text_tower = {"superclass": "none", "clip": "text_nano"}[objective]
-    return build_objective(
-        **NAMES | {"objective": objective, "text_tower": text_tower, "seed": seed} | changes
-    )
+CONTRASTIVE = ("clip", "siglip", "superclip", "lit")
+TOWERS: tuple[dict[str, Any], ...] = (
+    {},
+    {"image_tower": "resnet_nano", "image_size": 32},
+    {"image_tower": "convnext_nano", "image_size": 32},
+)
 
 
 def same_weights(left: nn.Module, right: nn.Module) -> bool:
@@ -43,8 +37,18 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(objective:
     assert not same_weights(first.image_tower, build(objective, seed=1).image_tower)
 
 
-def test_both_objectives_start_from_the_same_image_tower() -> None:
-    assert same_weights(build("superclass", seed=7).image_tower, build("clip", seed=7).image_tower)
+@pytest.mark.parametrize("objective", CONTRASTIVE)
+@pytest.mark.parametrize("changes", TOWERS, ids=str)
+def test_all_objectives_start_from_the_same_image_tower(objective: str, changes: dict[str, Any]) -> None:
+    superclass, other = build("superclass", seed=7, **changes), build(objective, seed=7, **changes)
+    assert same_weights(superclass.image_tower, other.image_tower)
+
+
+@pytest.mark.parametrize("objective", CONTRASTIVE[1:])
+def test_contrastive_objectives_start_from_the_same_text_tower(objective: str) -> None:
+    clip: Any = build("clip", seed=7)
+    other: Any = build(objective, seed=7)
+    assert same_weights(clip.text_tower, other.text_tower)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -55,22 +59,75 @@ def test_building_leaves_the_random_state_of_the_caller_alone(objective: str) ->
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_activation_checkpointing_changes_no_initial_weight(objective: str) -> None:
-    assert same_weights(build(objective), build(objective, activation_checkpointing=True))
+@pytest.mark.parametrize("changes", TOWERS, ids=str)
+def test_activation_checkpointing_changes_no_weight_and_no_gradient(
+    objective: str, changes: dict[str, Any]
+) -> None:
+    specification = a_specification(objective, batch_norm_samples=2, **changes)
+    plain = build_objective(specification, seed=0)
+    recomputing = build_objective(specification, seed=0, activation_checkpointing=True)
+    assert same_weights(plain, recomputing)
+    valid_B = torch.ones(4, dtype=torch.bool)
+    images_BCHW = torch.randn(4, 3, specification.image_size, specification.image_size)
+    targets = some_targets(objective, valid_B)
+    for built in (plain, recomputing):
+        built(images_BCHW, targets, KnownShare(4.0))["loss"].backward()
+    torch.testing.assert_close(gradients(recomputing), gradients(plain), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_no_parameter_is_without_dimensions_and_no_state_is_outside_the_parameters(objective: str) -> None:
-    built = build(objective)
+@pytest.mark.parametrize("changes", TOWERS, ids=str)
+def test_no_parameter_is_without_dimensions_and_no_state_but_batch_norms_outside_the_parameters(
+    objective: str, changes: dict[str, Any]
+) -> None:
+    built = build(objective, **changes)
     assert all(parameter.ndim >= 1 for parameter in built.parameters())
-    assert not list(built.buffers())
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    assert all(name.endswith(statistics) for name, _ in built.named_buffers())
+    assert bool(list(built.buffers())) == (changes.get("image_tower") == "resnet_nano")
 
 
-def test_names_that_do_not_go_together_are_refused() -> None:
-    with pytest.raises(ValueError, match="Did you mean 'vit_nano8'"):
-        build("superclass", image_tower="vit_nano")
-    with pytest.raises(ValueError, match="use text_tower: none"):
-        build("superclass", text_tower="text_nano")
+RESNET = {"image_tower": "resnet_nano", "image_size": 32}
+FIELDS_THAT_MATTER: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
+    ("superclass", {}, {"pooling": "class_token"}),
+    ("superclass", {}, {"patch_dropout": 0.5}),
+    ("superclass", {}, {"drop_path": 0.9}),
+    ("superclass", {}, {"head_layers": 1}),
+    ("superclass", {}, {"classification_loss": "bce"}),
+    ("superclass_asl", {}, {"asl_gamma_negative": 2.0}),
+    ("superclass_asl", {}, {"asl_gamma_positive": 1.0}),
+    ("superclass_asl", {}, {"asl_margin": 0.2}),
+    ("superclass_two_way", {}, {"two_way_temperature": 1.0}),
+    ("superclass", RESNET | {"batch_norm_samples": 4}, {"batch_norm_samples": 2}),
+    ("superclass", RESNET | {"batch_norm_samples": 4}, {"pooling": "mean"}),
+    ("superclip", {}, {"contrastive_weight": 0.5}),
+    ("superclip", {}, {"classification_weight": 0.5}),
+    ("clip", {}, {"logit_scale_init": 2.0}),
+    ("siglip", {}, {"logit_bias_init": -5.0}),
+)
+
+
+@pytest.mark.parametrize("variant, fields, changes", FIELDS_THAT_MATTER, ids=str)
+def test_every_field_of_the_specification_reaches_the_loss(
+    variant: str, fields: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    size = fields.get("image_size", 16)
+    images_BCHW, targets = torch.randn(4, 3, size, size), some_targets(variant, torch.ones(4).bool())
+    losses = []
+    for specified in (fields, fields | changes):
+        built = build(variant, **specified)
+        torch.manual_seed(5)  # of the dropouts
+        losses.append(built(images_BCHW, targets, KnownShare(4.0))["loss"].item())
+    assert losses[1] != pytest.approx(losses[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_an_objective_survives_a_copy_of_its_state(objective: str) -> None:
+    built, other = build(objective, seed=1).eval(), build(objective, seed=2).eval()
+    other.load_state_dict(copy.deepcopy(built.state_dict()))
+    images_BCHW, share = some_images(3, torch.float32), KnownShare(3.0)
+    targets = some_targets(objective, torch.ones(3).bool())
+    assert torch.equal(built(images_BCHW, targets, share)["loss"], other(images_BCHW, targets, share)["loss"])
 
 
 def test_weight_decay_spares_exactly_what_open_clip_spares() -> None:
@@ -98,18 +155,40 @@ def test_weight_decay_spares_exactly_what_open_clip_spares() -> None:
     )
 
 
-def test_the_head_matrix_and_the_positions_are_decayed_the_class_token_and_biases_are_not() -> None:
-    built = build("superclass")
+@pytest.mark.parametrize("objective", ["superclass", "superclip"])
+def test_the_head_matrix_and_the_positions_are_decayed_the_class_token_and_biases_are_not(
+    objective: str,
+) -> None:
+    built: Any = build(objective, head_layers=1)
     decayed, not_decayed = ({id(parameter) for parameter in group} for group in weight_decay_groups(built))
-    tower: Any = built.image_tower
-    head: Any = built.head
-    assert {id(head.linear.weight), id(tower.pos_embed), id(tower.patch_embed.proj.weight)} <= decayed
-    assert {id(head.linear.bias), id(head.norm.weight), id(tower.cls_token)} <= not_decayed
+    tower, head = built.image_tower, built.head
+    assert {id(head.weight), id(tower.pos_embed), id(tower.patch_embed.proj.weight)} <= decayed
+    assert {id(head.bias), id(head.norm.weight), id(tower.cls_token)} <= not_decayed
     assert not decayed & not_decayed and len(decayed | not_decayed) == len(list(built.parameters()))
 
 
+@pytest.mark.parametrize("changes", TOWERS, ids=str)
+def test_norms_scales_and_biases_of_any_tower_are_not_decayed(changes: dict[str, Any]) -> None:
+    built = build("siglip", **changes)
+    decayed, _ = weight_decay_groups(built)
+    spared = [
+        name for name, parameter in built.named_parameters() if all(parameter is not p for p in decayed)
+    ]
+    of_norms = [
+        f"{name}.{own}"
+        for name, part in built.named_modules()
+        if isinstance(part, (nn.LayerNorm, nn.BatchNorm2d)) or "norm" in type(part).__name__.lower()
+        for own, _ in part.named_parameters(recurse=False)
+    ]
+    assert of_norms and set(of_norms) <= set(spared)
+    assert {"logit_scale", "logit_bias"} <= set(spared)
+    assert not [
+        name for name in spared if name.endswith("weight") and built.get_parameter(name).squeeze().ndim > 1
+    ]
+
+
 def test_frozen_parameters_are_in_neither_group() -> None:
-    built = build("superclass")
+    built: Any = build("superclass")
     built.image_tower.requires_grad_(False)
     decayed, not_decayed = weight_decay_groups(built)
     assert len(decayed) + len(not_decayed) == len(list(built.head.parameters()))

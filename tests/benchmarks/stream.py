@@ -20,6 +20,7 @@ from PIL import Image
 from streaming import StreamingDataset
 from torch.utils.data import DataLoader
 
+from scaling.data.batches import CaptionSettings
 from scaling.data.rendered import RenderSettings, render
 from scaling.data.stream import StreamSettings, TrainingStream
 from scaling.data.tokenizers import load_tokenizer
@@ -36,8 +37,7 @@ def ours(folder: Path) -> Iterator[int]:
         image_size=SIZE,
         crop_scale_min=0.9,
         crop_scale_max=1.0,
-        context_length=32,
-        label_kind="tokens",
+        captions=CaptionSettings(kind="tokens", context_length=32),
     )
     stream = TrainingStream(
         settings, load_tokenizer("clip_bpe"), num_ranks=1, num_workers=0, pin_memory=False

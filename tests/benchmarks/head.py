@@ -1,0 +1,142 @@
+"""The classification head against the dense formula of the reference, and against the matrix products it cannot avoid.
+
+Each is one forward and backward pass from features to the gradients of features, weight and bias, interleaved with
+the others; ratios are of medians.  The dense formula (x-cls/superclass, loss.py): a B x V target of zeros, scattered,
+reweighted, normalised, times log_softmax in float32, under bfloat16 autocast.  The bare products: logits, gradient
+to features, gradient to weight, of bfloat16 tensors.  Memory: the most that tensors hold during the pass beyond what
+they held before, the weight's gradient (V x D in float32) excluded.
+
+    python tests/benchmarks/head.py --batches 256 1024 --widths 768
+"""
+
+# Shapes.  B samples, D features, V vocabulary, L labels of each sample.
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
+
+from model_zoo.classification_head import ClassificationHead
+from model_zoo.classification_losses import ClassificationLoss
+from model_zoo.specification import CLASSIFICATION_LOSSES
+from model_zoo.targets import LabelSets
+
+LABELS_PER_SAMPLE = 16
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+class Contenders:
+    """The three passes over the same random features, labels and weights."""
+
+    def __init__(self, batch: int, width: int, arguments: argparse.Namespace) -> None:
+        torch.manual_seed(0)
+        vocabulary = arguments.vocabulary
+        self.features_BD = torch.randn(batch, width, device=DEVICE, requires_grad=True)
+        ids_BL = torch.rand(batch, vocabulary).topk(LABELS_PER_SAMPLE).indices.sort().values.to(DEVICE)
+        self.ids_BL, self.idf_V = ids_BL, torch.rand(vocabulary, device=DEVICE) * 10
+        offsets = torch.arange(0, ids_BL.numel() + 1, LABELS_PER_SAMPLE, device=DEVICE)
+        self.labels = LabelSets(ids_BL.flatten(), offsets, torch.ones(batch, dtype=torch.bool, device=DEVICE))
+        loss = ClassificationLoss(name=arguments.loss)
+        self.head = ClassificationHead(width, vocabulary, loss=loss, recompute=arguments.recompute).to(DEVICE)
+        self.products = [x.detach().bfloat16() for x in (self.features_BD, self.head.weight)]
+
+    def ours(self) -> None:
+        with torch.autocast(DEVICE, dtype=torch.bfloat16):
+            labels = self.labels.with_probabilities(self.idf_V)
+            loss = self.head(self.features_BD, labels, len(self.features_BD))
+        self._backward(loss)
+
+    def dense(self) -> None:
+        with torch.autocast(DEVICE, dtype=torch.bfloat16):
+            logits_BV = self.head.logits(self.features_BD)
+            target_BV = torch.zeros(logits_BV.shape, device=DEVICE).scatter_(1, self.ids_BL, 1.0)
+            target_BV = F.normalize(target_BV * self.idf_V, p=1.0, dim=1)
+            loss = -(target_BV * F.log_softmax(logits_BV.float(), dim=1)).sum(dim=1).mean()
+        self._backward(loss)
+
+    def bare(self) -> None:
+        features_BD, weight_VD = self.products
+        logits_BV = features_BD @ weight_VD.T
+        logits_BV @ weight_VD, logits_BV.T @ features_BD  # a gradient has the shape of what it is that of
+
+    def _backward(self, loss: Tensor) -> None:
+        self.head.zero_grad()
+        self.features_BD.grad = None
+        loss.backward()
+
+
+def milliseconds(passes: list[Callable[[], None]], repeats: int) -> list[float]:
+    """Median time of each pass, one after another in every repeat; the first repeat does not count."""
+    times: list[list[float]] = [[] for _ in passes]
+    for _ in range(repeats + 1):
+        for one, own in zip(passes, times, strict=True):
+            start = time.perf_counter()
+            one()
+            if DEVICE == "cuda":
+                torch.cuda.synchronize()
+            own.append(1e3 * (time.perf_counter() - start))
+    return [statistics.median(own[1:]) for own in times]
+
+
+def peak_bytes(one: Callable[[], None], left_out: int) -> int:
+    """The most that `one` holds at a time beyond what it found, tensors of `left_out` bytes not counted."""
+    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if DEVICE == "cuda" else [])
+    with profile(activities=activities, profile_memory=True) as record:
+        one()
+    with tempfile.TemporaryDirectory() as folder:
+        record_file = Path(folder) / "trace.json"
+        record.export_chrome_trace(str(record_file))
+        events = json.loads(record_file.read_text())["traceEvents"]
+    kind = 1 if DEVICE == "cuda" else 0
+    steps = [
+        (event["ts"], event["args"]["Bytes"])
+        for event in events
+        if event["name"] == "[memory]" and event["args"]["Device Type"] == kind
+    ]
+    held = peak = 0
+    for _, size in sorted(steps, key=lambda step: step[0]):
+        held += size if abs(size) != left_out else 0
+        peak = max(peak, held)
+    return peak
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--batches", type=int, nargs="+", default=[256, 512, 1024, 2048, 4096])
+    parser.add_argument("--widths", type=int, nargs="+", default=[768, 1024])
+    parser.add_argument("--vocabulary", type=int, default=49_408)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--loss", choices=CLASSIFICATION_LOSSES, default="softmax")
+    parser.add_argument("--recompute", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    print("   D     B   ms ours  time/dense  time/products   MB ours  memory/dense")
+    for width in arguments.widths:
+        for batch in arguments.batches:
+            row = Contenders(batch, width, arguments)
+            ours, dense, bare = milliseconds([row.ours, row.dense, row.bare], arguments.repeats)
+            gradient = 4 * arguments.vocabulary * width
+            row.head.zero_grad()
+            memory, dense_memory = peak_bytes(row.ours, gradient), peak_bytes(row.dense, gradient)
+            print(
+                f"{width:4d} {batch:5d} {ours:9.1f} {ours / dense:11.2f} {ours / bare:14.2f} "
+                f"{memory / 1e6:9.1f} {memory / dense_memory:13.3f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
