@@ -9,19 +9,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from scaling.placement import usable_cpus
+from scaling.cli_data import data_app
 from scaling.spec import SweepError
 
 TABLE_WIDTH = 100  # columns that our tables need
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
-data_app = typer.Typer(no_args_is_help=True, help="Data sets: render, convert, check.")
 app.add_typer(data_app, name="data")
 
 SweepFile = Annotated[Path, typer.Argument(metavar="SWEEP", help="sweep file, e.g. sweeps/quickstart.yaml")]
 Settings = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="change the sweep file")]
 Runs = Annotated[Path, typer.Option(help="where run directories are")]
-Workers = Annotated[int, typer.Option(help="parallel processes")]
 
 
 @app.command()
@@ -100,50 +98,17 @@ def report(
     Console().print(f"report: {written}", soft_wrap=True)
 
 
-@data_app.command("render")
-def data_render(
-    destination: Annotated[Path, typer.Argument(metavar="DST")],
-    train: Annotated[int, typer.Option(help="training scenes")] = 40_000,
-    image_size: Annotated[int, typer.Option(help="pixels per side")] = 64,
-    seed: Annotated[int, typer.Option(help="another seed, other scenes")] = 0,
-    workers: Workers = usable_cpus(),
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a finished run, runs/SWEEP/RUN_ID")],
+    format: Annotated[str, typer.Option(help="timm, open_clip or transformers")],
+    output: Annotated[Path, typer.Option(help="folder to write; must not exist")],
 ) -> None:
-    """Draw captioned scenes into MDS shards: the offline data set of the quickstart."""
-    from scaling.data.rendered import RenderSettings, render
+    """Write the weights of a run as a folder that timm, open_clip or transformers loads."""
+    from scaling.export import export_run
 
-    is_new = render(
-        destination, RenderSettings(train=train, image_size=image_size, seed=seed), workers=workers
-    )
-    Console().print(f"{destination}: " + ("rendered" if is_new else "rendered before, nothing to do"))
-
-
-@data_app.command("convert")
-def data_convert(
-    source: Annotated[Path, typer.Argument(metavar="SRC")],
-    destination: Annotated[Path, typer.Argument(metavar="DST")],
-    workers: Workers = usable_cpus(),
-) -> None:
-    """Convert webdataset tars (img2dataset, DataComp: .jpg .txt .json) into MDS shards."""
-    from scaling.data.convert import convert_tars
-    from scaling.tables import manifest_table
-
-    manifest = convert_tars(source, destination, workers=workers)
-    Console().print(manifest_table(destination, manifest))
-
-
-@data_app.command("check")
-def data_check(folder: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
-    """Verify the shards of an MDS folder: presence, sizes, hashes."""
-    from scaling.data.indexed import preflight
-    from scaling.shard_index import read_shard_index
-
-    found = preflight(folder)
-    samples = read_shard_index(folder).num_samples
-    Console().print(
-        f"{folder}: {samples:,} samples in {found.num_shards:,} shards, {found.num_bytes:,} bytes; "
-        f"hashes {found.hashes}" + (f" ({found.reason})" if found.reason else ""),
-        soft_wrap=True,
-    )
+    export_run(run, output, format=format)
+    Console().print(f"{format}: {output} (how to load it: {output / 'README.md'})", soft_wrap=True)
 
 
 def _wide_console() -> Console:

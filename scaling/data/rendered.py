@@ -4,6 +4,7 @@ DST/train, DST/validation    captioned pictures; training never repeats a scene
 DST/held_out                 pictures of combinations of attributes that the other splits never show
 DST/word_order               pairs with a true caption and one of the same words in a false order ("foil")
 DST/labelled                 a labelled set: colour x shape, for linear probe and zero-shot classification
+DST/vocabularies             small vocabularies of every kind, and label counts (rendered_vocabularies.py)
 DST/manifest.json            the settings that made it, and counts
 """
 
@@ -22,6 +23,7 @@ import numpy as np
 from rich.progress import track
 
 from scaling.data.drawing import draw_scene, encode_jpeg
+from scaling.data.rendered_vocabularies import make_vocabularies
 from scaling.data.scene_captions import PROMPT_TEMPLATES, caption_scene, class_name, word_order_captions
 from scaling.data.scenes import CLASSES, SPLITS, Split, sample_scene
 from scaling.data.shards import IMAGE_TEXT_COLUMNS, merge_indexes, shard_bytes, write_shards
@@ -77,14 +79,19 @@ class DifferentSettings(ValueError):
 
 
 def render(destination: Path, settings: RenderSettings, *, workers: int, progress: bool = True) -> bool:
-    """Render every split below `destination`; False if exactly this rendering is already there.
+    """Render every split below `destination` and make its vocabularies; False if all that is already there.
 
     A killed rendering continues where it stopped: finished parts are kept. Raises DifferentSettings when the
     folder was rendered with other settings, OSError when it cannot be written.
     """
     destination.mkdir(parents=True, exist_ok=True)
-    if _is_finished(destination, settings):
-        return False
+    is_new = not _is_finished(destination, settings)
+    if is_new:
+        _render_splits(destination, settings, workers=workers, progress=progress)
+    return make_vocabularies(destination) or is_new
+
+
+def _render_splits(destination: Path, settings: RenderSettings, *, workers: int, progress: bool) -> None:
     write_atomically(destination / "settings.json", json.dumps(dataclasses.asdict(settings), indent=1))
     jobs = [
         (destination, settings, split, part)
@@ -101,7 +108,6 @@ def render(destination: Path, settings: RenderSettings, *, workers: int, progres
     _write_texts(destination / "labelled")
     manifest = {"settings": dataclasses.asdict(settings), "splits": {s: getattr(settings, s) for s in SPLITS}}
     write_atomically(destination / "manifest.json", json.dumps(manifest, indent=1))
-    return True
 
 
 def _is_finished(destination: Path, settings: RenderSettings) -> bool:

@@ -22,8 +22,8 @@ from streaming import StreamingDataset
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from scaling.data.batches import Batch, Collator
-from scaling.data.tokenizers import CaptionTokenizer
+from scaling.data.batches import Batch, CaptionSettings, Collator
+from scaling.data.captions import CaptionTokenizer
 from scaling.data.transforms import UndecodableImage, decode, training_crop
 
 CANONICAL_NODES = 8
@@ -48,8 +48,7 @@ class StreamSettings:
     image_size: int
     crop_scale_min: float
     crop_scale_max: float
-    context_length: int
-    label_kind: str  # "labels" (sets of token ids) or "tokens" (rows of them)
+    captions: CaptionSettings
 
 
 class _CaptionedImages(StreamingDataset):  # type: ignore[misc]
@@ -112,12 +111,7 @@ class TrainingStream:
             self._dataset,
             batch_size=self._per_rank,
             num_workers=num_workers,
-            collate_fn=Collator(
-                tokenizer,
-                image_size=settings.image_size,
-                context_length=settings.context_length,
-                label_kind=settings.label_kind,
-            ),
+            collate_fn=Collator(tokenizer, settings.captions, image_size=settings.image_size),
             drop_last=True,
             pin_memory=pin_memory,
             timeout=WORKER_TIMEOUT_SECONDS if num_workers else 0,

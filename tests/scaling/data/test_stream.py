@@ -4,20 +4,15 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from model_zoo.targets import LabelSets, TokenRows
-from scaling.data.batches import Collator, make_targets
 from scaling.data.drawing import draw_scene, encode_jpeg
 from scaling.data.scenes import sample_scene
 from scaling.data.shards import IMAGE_TEXT_COLUMNS, merge_indexes, write_shards
-from scaling.data.tokenizers import load_tokenizer
 
 READER = """
 import json, os, sys, tempfile
@@ -28,10 +23,11 @@ os.environ.update(RANK=rank, WORLD_SIZE=num_ranks, LOCAL_RANK=rank, LOCAL_WORLD_
 import torch
 if int(num_ranks) > 1:
     torch.distributed.init_process_group("gloo")
+from scaling.data.batches import CaptionSettings
 from scaling.data.stream import StreamSettings, TrainingStream
 from scaling.data.tokenizers import load_tokenizer
 settings = StreamSettings(folder=Path(folder), seed=0, global_batch=int(batch), image_size=16, crop_scale_min=0.9,
-                          crop_scale_max=1.0, context_length=16, label_kind="tokens")
+                          crop_scale_max=1.0, captions=CaptionSettings(kind="tokens", context_length=16))
 stream = TrainingStream(settings, load_tokenizer("clip_bpe_4k"), num_ranks=int(num_ranks), num_workers=int(workers),
                         pin_memory=False)
 for batch in stream.batches(int(start), int(stop)):
@@ -101,36 +97,6 @@ def test_a_missing_shard_is_an_error_and_never_a_shorter_run(small_rendering: Pa
         _read(folder, tmp_path / "scratch")
 
 
-def _collator(name: str, label_kind: str) -> Collator:
-    return Collator(load_tokenizer(name), image_size=16, context_length=16, label_kind=label_kind)
-
-
-@pytest.mark.parametrize("label_kind", ["labels", "tokens"])
-def test_undecodable_images_and_empty_captions_are_masked_and_counted(label_kind: str) -> None:
-    image = torch.ones(3, 16, 16, dtype=torch.uint8)
-    samples = [
-        {"id": 5, "image": image, "caption": "a red star"},
-        {"id": 6, "image": None, "caption": "a blue ring"},
-        {"id": 7, "image": image, "caption": "  "},
-    ]
-    batch = _collator("clip_bpe_4k", label_kind)(samples)
-    assert batch.targets.valid_B.tolist() == [True, False, False]
-    assert (batch.num_undecodable, batch.num_empty_captions) == (1, 1)
-    assert batch.images_BCHW.shape == (3, 3, 16, 16) and not batch.images_BCHW[1].any()
-
-
-def test_targets_are_label_sets_or_token_rows_of_the_same_captions() -> None:
-    tokenizer = load_tokenizer("clip_bpe")
-    labels, _ = make_targets(tokenizer, ["red red star", ""], 16, "labels")
-    rows, worded_B = make_targets(tokenizer, ["red red star", ""], 16, "tokens")
-    assert isinstance(labels, LabelSets) and isinstance(rows, TokenRows)
-    assert (
-        sorted(set(rows.tokens_BL[0].tolist()) - {0, tokenizer.start_id, tokenizer.end_id})
-        == labels.ids_N.tolist()
-    )
-    assert worded_B.tolist() == [True, False]
-
-
 @pytest.mark.slow
 def test_the_caption_shown_is_a_function_of_seed_sample_and_epoch_and_all_are_shown(tmp_path: Path) -> None:
     folder = tmp_path / "set"
@@ -152,20 +118,3 @@ def test_the_caption_shown_is_a_function_of_seed_sample_and_epoch_and_all_are_sh
         np.unique([list(epoch.values()) for epoch in by_epoch], return_inverse=True)[1].ravel()
     )
     assert len(counts) == 3 and counts.min() > 20, "48 samples x 3 epochs over three captions"
-
-
-def test_shared_pairs_flow_through_the_collator(shared_data: Callable[[str], Path]) -> None:
-    import io
-    import tarfile
-
-    from scaling.data.transforms import decode, training_crop
-
-    with tarfile.open(shared_data("realpairs") / "val" / "00000.tar") as tar:
-        members = [tar.extractfile(name) for name in ("000000.jpg", "000000.txt")]
-        assert all(member is not None for member in members)
-        image, caption = (io.BytesIO(member.read()).getvalue() for member in members if member is not None)
-    crop = training_crop(decode(image), 16, scale_min=0.9, scale_max=1.0, seed=1)
-    batch = _collator("clip_bpe", "labels")([{"id": 0, "image": crop, "caption": caption.decode()}])
-    assert (
-        batch.targets.valid_B.all() and isinstance(batch.targets, LabelSets) and len(batch.targets.ids_N) > 3
-    )

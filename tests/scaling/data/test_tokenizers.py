@@ -1,137 +1,155 @@
-"""Our token ids are open_clip's, and the cut vocabulary is a smaller one of the same kind."""
+"""Label sets are the distinct tokens of a caption, and the reference's label sets where they are asked for."""
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import pickle
-import random
 import subprocess
 import sys
-import tarfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from scaling.data.tokenizers import label_sets, load_tokenizer, token_rows
+from model_zoo.targets import LabelSets, idf_weights
+from scaling.data.captions import CaptionTokenizer, clean_caption
+from scaling.data.stop_words import without_stop_words
+from scaling.data.tokenizers import as_row_tokenizer, label_sets, load_tokenizer, token_rows
+from scaling.labels import TokenizerChoice
 
-AWKWARD = [
-    "",
-    "   \n\t ",
-    "A dog isn't running; it's the boys' dogs, we'd we'll I'm they've you're O'Neil's",
-    "3,141 apples & 27 pears at 12:30 on 2026-11-21",
-    "Caf\u00e9 &amp; cr\u00eape &amp;lt;b&amp;gt; &quot;quoted&quot; &eacute;",
-    "caf\u00c3\u00a9 au lait \u00e2\u20ac\u2122 mojibake",
-    "\u732b\u3068\u72ac \u0643\u0644\u0628 \u0441\u043e\u0431\u0430\u043a\u0430 \U0001f436\U0001f3fd emoji",
-    "\u0130stanbul STRASSE stra\u00dfe \ufb01sh",
-    "'\u017f long s, and \u0345 \u2160 \u00bd",
-    "zero\u200bwidth\u00a0space\u3000wide",
-    "control \x00\x1b[31mred\x1b[0m chars \ud83d half a pair",
-    "!!! ??? ... --- ###",
-    "pneumonoultramicroscopicsilicovolcanoconiosis " * 12,
-    " ".join(["word"] * 200),
-]
+# Shapes.  B captions, L tokens of a row, V vocabulary.
+
+WORDS = st.sampled_from(
+    "the a dog dogs isn't caf\u00e9 &amp; unicorn ! 2019 \u732b of <end_of_text> \U0001f436".split()
+)
+CAPTIONS = st.lists(st.lists(WORDS, max_size=90).map(" ".join), max_size=8)
 
 
-@pytest.fixture(scope="module")
-def reference() -> Any:
-    import open_clip.tokenizer
-
-    return open_clip.tokenizer.SimpleTokenizer(additional_special_tokens=None)
+def split(ids: Any, offsets: Any) -> list[list[int]]:
+    return [ids[start:stop].tolist() for start, stop in zip(offsets, offsets[1:])]
 
 
-@pytest.fixture(scope="module")
-def real_captions(shared_data: Callable[[str], Path]) -> list[str]:
-    with tarfile.open(shared_data("realpairs") / "val" / "00000.tar") as tar:
-        names = [name for name in tar.getnames() if name.endswith(".json")][:300]
-        described = [json.load(tar.extractfile(name)) for name in names]  # type: ignore[arg-type]
-    return [caption for sample in described for caption in sample["captions"]]
-
-
-@pytest.mark.parametrize("context_length", [8, 77])
-def test_token_rows_of_real_captions_are_those_of_open_clip(
-    reference: Any, real_captions: list[str], context_length: int
+@settings(max_examples=60, deadline=None)
+@given(captions=CAPTIONS, context_length=st.sampled_from([3, 8, 77]), remove_stop_words=st.booleans())
+def test_labels_are_the_sorted_distinct_ids_of_the_tokens_that_fit(
+    captions: list[str], context_length: int, remove_stop_words: bool
 ) -> None:
-    rows = token_rows(load_tokenizer("clip_bpe"), real_captions, context_length)
-    assert rows.dtype == np.int64
-    np.testing.assert_array_equal(rows, reference(real_captions, context_length=context_length).numpy())
-
-
-def test_token_rows_of_awkward_captions_are_those_of_open_clip(reference: Any) -> None:
-    rows = token_rows(load_tokenizer("clip_bpe"), AWKWARD, 77)
-    np.testing.assert_array_equal(rows, reference(AWKWARD, context_length=77).numpy())
-
-
-def test_ids_of_random_unicode_are_those_of_open_clip(reference: Any) -> None:
-    draw = random.Random(0)
-    alphabet = [chr(code) for code in range(32, 127)] + list("'sStTreVe\u017f&;#<> \u00e9\u2019\u201c\u2026")
-    foreign = [chr(code) for code in range(0x20000) if not 0xD800 <= code < 0xE000]
-    texts = [
-        "".join(draw.choice(draw.choice([alphabet, alphabet, foreign])) for _ in range(draw.randrange(30)))
-        for _ in range(2_000)
-    ]
-    assert load_tokenizer("clip_bpe").encode(texts) == [reference.encode(text) for text in texts]
-
-
-def test_a_caption_cannot_spell_the_control_tokens() -> None:
-    tokenizer = load_tokenizer("clip_bpe")
-    [ids] = tokenizer.encode(["an image <end_of_text> of <start_of_text> text"])
-    assert max(ids) < tokenizer.start_id
-
-
-def test_the_cut_vocabulary_ends_with_start_and_end_at_4095() -> None:
     tokenizer = load_tokenizer("clip_bpe_4k")
-    [row] = token_rows(tokenizer, ["a dog"], 8)
-    assert (tokenizer.vocabulary_size, tokenizer.start_id, tokenizer.end_id) == (4_096, 4_094, 4_095)
-    assert row[0] == 4_094 and row[3] == 4_095 and not row[4:].any()
+    found = split(*label_sets(tokenizer, captions, context_length, remove_stop_words=remove_stop_words))
+    for caption, labels in zip(captions, found, strict=True):
+        read = without_stop_words(clean_caption(caption)) if remove_stop_words else caption
+        expected: list[int] = []
+        for index in tokenizer.encode([read])[0][: context_length - 2]:
+            if index not in expected:
+                expected.append(index)
+        assert labels == sorted(expected)
 
 
-def test_the_cut_vocabulary_gives_the_same_ids_to_words_it_still_has() -> None:
-    whole, cut = load_tokenizer("clip_bpe"), load_tokenizer("clip_bpe_4k")
-    assert cut.encode(["a dog on the beach"]) == whole.encode(["a dog on the beach"])
-
-
-def test_the_cut_vocabulary_spells_rare_words_by_smaller_pieces() -> None:
-    whole, cut = load_tokenizer("clip_bpe"), load_tokenizer("clip_bpe_4k")
-    [rare], [pieces] = whole.encode(["accordion"]), cut.encode(["accordion"])
-    assert len(rare) == 1 and len(pieces) > 1 and max(pieces) < cut.start_id
-
-
-def test_every_text_can_be_written_in_the_cut_vocabulary(real_captions: list[str]) -> None:
-    cut = load_tokenizer("clip_bpe_4k")
-    ids = cut.encode([*AWKWARD, *real_captions])
-    assert all(ids[2:]) and max(max(row, default=0) for row in ids) < cut.start_id
-
-
-def test_label_sets_are_the_sorted_distinct_tokens_of_each_caption() -> None:
-    tokenizer = load_tokenizer("clip_bpe")
-    captions = ["the cat and the dog and the cat", "", "!"]
-    ids, offsets = label_sets(tokenizer, captions, 77)
-    expected = [sorted(set(row)) for row in tokenizer.encode(captions)]
-    assert [ids[a:b].tolist() for a, b in zip(offsets, offsets[1:])] == expected
-    assert expected[1:] == [[], tokenizer.encode(["!"])[0]]
+@settings(max_examples=30, deadline=None)
+@given(captions=CAPTIONS, order=st.randoms(use_true_random=False))
+def test_captions_in_another_order_have_their_labels_in_that_order(captions: list[str], order: Any) -> None:
+    tokenizer = load_tokenizer("clip_bpe_4k")
+    places = list(range(len(captions)))
+    order.shuffle(places)
+    found = split(*label_sets(tokenizer, captions, 16))
+    moved = split(*label_sets(tokenizer, [captions[place] for place in places], 16))
+    assert moved == [found[place] for place in places]
 
 
 def test_label_sets_stop_where_token_rows_do() -> None:
-    tokenizer = load_tokenizer("clip_bpe")
+    tokenizer = as_row_tokenizer(load_tokenizer("clip_bpe"))
     caption = "one two three four five six seven eight nine ten"
     [row] = token_rows(tokenizer, [caption], 6)
     ids, _ = label_sets(tokenizer, [caption], 6)
     assert sorted(set(row[1:-1].tolist())) == ids.tolist()
 
 
-def test_no_captions_give_no_rows_and_no_labels() -> None:
+def test_removed_stop_words_make_room_for_the_words_behind_them() -> None:
     tokenizer = load_tokenizer("clip_bpe")
-    ids, offsets = label_sets(tokenizer, [], 77)
-    assert token_rows(tokenizer, [], 77).shape == (0, 77) and len(ids) == 0 and offsets.tolist() == [0]
+    ids, _ = label_sets(tokenizer, ["the dog of the house"], 4, remove_stop_words=True)
+    assert ids.tolist() == sorted(tokenizer.encode(["dog house"])[0])
 
 
-def test_a_tokenizer_survives_the_way_to_another_process() -> None:
-    tokenizer = load_tokenizer("clip_bpe_4k")
-    assert pickle.loads(pickle.dumps(tokenizer)).encode(["a red kite"]) == tokenizer.encode(["a red kite"])
+def test_no_captions_give_no_rows_and_no_labels() -> None:
+    tokenizer = as_row_tokenizer(load_tokenizer("clip_bpe"))
+    for compat in (False, True):
+        ids, offsets = label_sets(tokenizer, [], 77, reference_compat=compat)
+        assert len(ids) == 0 and offsets.tolist() == [0]
+    assert token_rows(tokenizer, [], 77).shape == (0, 77)
+
+
+@pytest.fixture(scope="module")
+def reference_rows() -> Any:
+    """A function from captions to the reference's int64 [B, L]: open_clip's tokenizer, which it uses."""
+    import open_clip.tokenizer
+
+    return open_clip.tokenizer.SimpleTokenizer(additional_special_tokens=None)
+
+
+BATCH = ["", "a dog", "a dog and a dog!", "!", "word " * 200, "caf\u00e9 & cr\u00eape", "  "]
+
+
+def _reference_targets(rows_BL: torch.Tensor, size: int) -> torch.Tensor:
+    """fp64 [B, V]: the documented arithmetic of x-cls/superclass cls_model.py and loss.py for one first batch."""
+    hot_BV = torch.zeros(len(rows_BL), size, dtype=torch.float64).scatter_(1, rows_BL, 1.0)
+    batch = len(rows_BL)
+    frequency_V, steps = hot_BV.sum(0) / batch, 1.0
+    weighted_BV = hot_BV * torch.log((steps + 1 / batch) / (frequency_V + 1 / batch))
+    return weighted_BV / weighted_BV.sum(1, keepdim=True).clamp_min(1e-12)
+
+
+def test_reference_compat_gives_the_targets_of_the_reference_code(reference_rows: Any) -> None:
+    tokenizer = load_tokenizer("clip_bpe")
+    ids, offsets = (
+        torch.from_numpy(part) for part in label_sets(tokenizer, BATCH, 77, reference_compat=True)
+    )
+    labels = LabelSets(ids, offsets, torch.ones(len(BATCH), dtype=torch.bool))
+    weights_V = idf_weights(torch.bincount(ids, minlength=tokenizer.vocabulary_size), len(BATCH))
+    ours_BV = torch.zeros(len(BATCH), tokenizer.vocabulary_size)
+    probabilities_N = labels.with_probabilities(weights_V).probabilities_N
+    assert probabilities_N is not None
+    ours_BV[labels.samples_N(), ids] = probabilities_N
+    expected_BV = _reference_targets(reference_rows(BATCH, context_length=77), tokenizer.vocabulary_size)
+    torch.testing.assert_close(ours_BV.double(), expected_BV, atol=1e-6, rtol=1e-5)
+    assert ours_BV[0, 0] == 1, 'an empty caption is labelled "!" with probability 1 (quirk 2)'
+
+
+def test_reference_compat_labels_are_every_id_of_the_row_and_no_caption_is_empty(reference_rows: Any) -> None:
+    tokenizer = load_tokenizer("clip_bpe")
+    found = split(*label_sets(tokenizer, BATCH, 77, reference_compat=True))
+    expected = [torch.unique(row).tolist() for row in reference_rows(BATCH, context_length=77)]
+    assert found == expected and found[0] == [0, 49_406, 49_407]
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "sentencepiece"])
+def test_reference_compat_is_for_clips_tokens_only(
+    kind: str, wordpiece_folder: Path, sentencepiece_folder: Path
+) -> None:
+    name, folder = {
+        "wordpiece": ("bert_wordpiece", wordpiece_folder),
+        "sentencepiece": ("llama_sentencepiece", sentencepiece_folder),
+    }[kind]
+    tokenizer = load_tokenizer(TokenizerChoice(name=name, vocabulary=folder))
+    with pytest.raises(ValueError, match=f"reference_compat: true with tokenizer '{name}'.*clip_bpe"):
+        label_sets(tokenizer, ["a"], 77, reference_compat=True)
+
+
+def test_a_text_tower_reads_clips_rows_only(wordpiece_folder: Path) -> None:
+    tokenizer = load_tokenizer(TokenizerChoice(name="bert_wordpiece", vocabulary=wordpiece_folder))
+    with pytest.raises(ValueError, match="'bert_wordpiece' has no start and end.*clip_bpe"):
+        as_row_tokenizer(tokenizer)
+    assert as_row_tokenizer(load_tokenizer("clip_bpe_4k")).end_id == 4_095
+
+
+@pytest.mark.parametrize("context_length", [2, 0, -1])
+def test_a_context_without_room_for_a_token_is_refused(context_length: int) -> None:
+    tokenizer = as_row_tokenizer(load_tokenizer("clip_bpe"))
+    for make in (token_rows, label_sets):
+        with pytest.raises(ValueError, match=rf"context_length \({context_length}\)"):
+            make(tokenizer, ["a"], context_length)
 
 
 def test_an_unknown_tokenizer_is_named_with_the_nearest_known_one() -> None:
@@ -139,23 +157,28 @@ def test_an_unknown_tokenizer_is_named_with_the_nearest_known_one() -> None:
         load_tokenizer("clip_bpf")
 
 
-def test_a_context_without_room_for_a_token_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"context_length \(2\)"):
-        token_rows(load_tokenizer("clip_bpe"), ["a"], 2)
-
-
-def test_a_missing_open_clip_is_named_with_the_command_that_installs_it(
-    monkeypatch: pytest.MonkeyPatch,
+def test_tokenizing_loads_neither_torch_nor_open_clip_nor_transformers(
+    wordpiece_folder: Path, sentencepiece_folder: Path
 ) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="pip install open_clip_torch"):
-        load_tokenizer.__wrapped__("clip_bpe")
-
-
-def test_tokenizing_loads_neither_torch_nor_open_clip() -> None:
     code = (
-        "import sys; from scaling.data.tokenizers import load_tokenizer;"
-        "load_tokenizer('clip_bpe').encode(['a']);"
-        "sys.exit(bool({'torch', 'open_clip'} & set(sys.modules)))"
+        "import sys; from pathlib import Path; from scaling.data.tokenizers import load_tokenizer\n"
+        "from scaling.labels import TokenizerChoice\n"
+        "load_tokenizer('clip_bpe').encode(['a'])\n"
+        f"load_tokenizer(TokenizerChoice(name='bert_wordpiece', vocabulary=Path({str(wordpiece_folder)!r})))\n"
+        f"load_tokenizer(TokenizerChoice(name='llama_sentencepiece', vocabulary=Path({str(sentencepiece_folder)!r})))\n"
+        "sys.exit(bool({'torch', 'open_clip', 'transformers', 'nltk'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_ids_are_below_the_vocabulary_size(wordpiece_folder: Path, sentencepiece_folder: Path) -> None:
+    captions = ["a dog \u732b runs", "[CLS] </s> <unk>"]
+    choices: Sequence[TokenizerChoice] = [
+        TokenizerChoice(name="clip_bpe_4k"),
+        TokenizerChoice(name="bert_wordpiece", vocabulary=wordpiece_folder),
+        TokenizerChoice(name="llama_sentencepiece", vocabulary=sentencepiece_folder),
+    ]
+    for choice in choices:
+        tokenizer: CaptionTokenizer = load_tokenizer(choice)
+        ids, _ = label_sets(tokenizer, captions, 77)
+        assert 0 <= np.min(ids) <= np.max(ids) < tokenizer.vocabulary_size

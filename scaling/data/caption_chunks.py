@@ -1,0 +1,79 @@
+"""The captions of an MDS folder, given to a function chunk by chunk, by many processes."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from scaling.data.indexed import IndexedDataset
+from scaling.orphans import end_with_parent
+
+SAMPLES_PER_CHUNK = 4096  # a tenth of a second of work; the same for any number of processes
+
+Result = TypeVar("Result")
+
+
+def map_captions(
+    function: Callable[[list[str]], Result], folder: Path, *, workers: int, progress: bool
+) -> Iterator[Result]:
+    """What `function` makes of each chunk of captions, in their order, which no number of workers changes.
+
+    The captions are all that training may show: every one of a sample that has several.  Images are not decoded.
+    """
+    dataset = _dataset(folder)
+    starts = range(0, len(dataset), SAMPLES_PER_CHUNK)
+    chunks = [range(start, min(start + SAMPLES_PER_CHUNK, len(dataset))) for start in starts]
+    work = functools.partial(_on_chunk, function, folder)
+    columns = TextColumn("samples"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
+        task = bar.add_task("", total=len(dataset))
+        for chunk, result in zip(chunks, _results(work, chunks, min(workers, len(chunks))), strict=True):
+            bar.update(task, completed=chunk.stop)
+            yield result
+
+
+class _Rate(ProgressColumn):
+    """Samples per second, from the start."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.completed / task.elapsed:,.0f}/s" if task.elapsed else "")
+
+
+def _results(work: Callable[[range], Result], chunks: list[range], workers: int) -> Iterator[Result]:
+    if workers <= 1:
+        yield from map(work, chunks)
+        return
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["streaming", __name__])  # 4 s of imports, once instead of once a worker
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
+        try:
+            yield from pool.map(work, chunks)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _on_chunk(function: Callable[[list[str]], Result], folder: Path, chunk: range) -> Result:
+    dataset = _dataset(folder)
+    samples = (dataset[index] for index in chunk)
+    return function([text for sample in samples for text in sample.get("captions") or [sample["caption"]]])
+
+
+@functools.lru_cache(maxsize=1)
+def _dataset(folder: Path) -> IndexedDataset:
+    return IndexedDataset(folder)
