@@ -7,10 +7,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from scaling.science import Science, documented_defaults
+from scaling.science import COMPUTED_FIELDS, Science, documented_defaults
+from scaling.science_rules import has_effect
 
-DERIVED_FROM = {"text_tower": "objective and image_tower", "idf": "objective"}
+FOLLOWS_DEFAULTS = frozenset({"text_tower", "pooling", "idf", "classification_loss", "logit_scale_init"})
 """Fields whose documented default depends on others, so that they may follow an axis without being one."""
+
+FOLLOWS_FILES = COMPUTED_FIELDS - {"data_digest"}
+"""Fields read from files that the tokenizer and the IDF mode choose: they differ only where those do."""
 
 KINDS = ("axis", "derived", "constant")
 
@@ -35,17 +39,18 @@ def _row(field: str, points: Sequence[Science]) -> VariedField:
     values = tuple(dict.fromkeys(getattr(point, field) for point in points))
     if len(values) <= 1:
         return VariedField(field=field, kind="constant", values=values)
-    return VariedField(
-        field=field, kind="derived" if _follows_defaults(field, points) else "axis", values=values
-    )
+    return VariedField(field=field, kind="derived" if _follows(field, points) else "axis", values=values)
 
 
-def _follows_defaults(field: str, points: Sequence[Science]) -> bool:
-    if field not in DERIVED_FROM:
-        return False
-    return all(
-        getattr(point, field) == documented_defaults(point.objective, point.image_tower)[field]
-        for point in points
+def _follows(field: str, points: Sequence[Science]) -> bool:
+    """Whether a field that differs does so because of others: by default, by file, or for want of an effect."""
+    if field in FOLLOWS_FILES:
+        return True
+    with_effect = [values for point in points if has_effect(field, values := point.model_dump())]
+    if len({values[field] for values in with_effect}) <= 1:
+        return True
+    return field in FOLLOWS_DEFAULTS and all(
+        values[field] == documented_defaults(values)[field] for values in with_effect
     )
 
 

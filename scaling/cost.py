@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 from model_zoo.counts import count_parameters, train_flops_per_sample
 from scaling.hardware import Accelerator
 from scaling.records import PlannedCost
@@ -11,15 +9,6 @@ from scaling.science import Science
 
 GPU_UTILISATION = 0.40  # of the dense peak; guess until measured runs of this harness exist
 CPU_UTILISATION = 0.10  # likewise: small towers, no AMX, loading on the same cores
-
-
-class _Shape(TypedDict):
-    objective: str
-    image_tower: str
-    text_tower: str
-    image_size: int
-    vocabulary_size: int
-    context_length: int
 
 
 def num_steps(samples_seen: int, global_batch: int) -> int:
@@ -33,20 +22,13 @@ def num_steps(samples_seen: int, global_batch: int) -> int:
 
 def planned_cost(science: Science, accelerator: Accelerator) -> PlannedCost:
     """Parameters, model FLOPs and device-hours of one point."""
-    shape: _Shape = {
-        "objective": science.objective,
-        "image_tower": science.image_tower,
-        "text_tower": science.text_tower,
-        "image_size": science.image_size,
-        "vocabulary_size": science.vocabulary_size,
-        "context_length": science.context_length,
-    }
-    per_sample = train_flops_per_sample(**shape, global_batch=science.global_batch)
+    specification = science.specification
+    per_sample = train_flops_per_sample(specification, science.global_batch)
     steps = num_steps(science.samples_seen, science.global_batch)
     train_flops = sum(per_sample.values()) * steps * science.global_batch
     utilisation = assumed_utilisation(accelerator)
     return PlannedCost(
-        parameters=count_parameters(**shape),
+        parameters=count_parameters(specification),
         train_flops_per_sample=per_sample,
         train_flops=train_flops,
         steps=steps,

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from scaling.field_types import Tokenizer
 from scaling.science import UNRESOLVED
 from scaling.shard_index import read_shard_index
 from scaling.sweep_file import SweepError
@@ -34,6 +35,8 @@ class DataSection(_Frozen):
     train: Path | None = None  # MDS folder
     validation: Path | None = None  # MDS folder of held-out pairs
     labelled: Path | None = None  # folder with train/, test/, classnames.txt and prompt templates
+    vocabularies: dict[Tokenizer, Path] = Field(default_factory=dict)  # tokenizer -> its file or folder
+    label_counts: dict[Tokenizer, Path] = Field(default_factory=dict)  # tokenizer -> counts for idf: frozen
 
 
 class DataPaths(_Frozen):
@@ -42,17 +45,25 @@ class DataPaths(_Frozen):
     train: Path
     validation: Path
     labelled: Path | None
+    vocabulary: Path | None = None  # of the point's tokenizer, where it has a file
+    label_counts: Path | None = None  # that frozen IDF is read from
+    image_weights: Path | None = None  # of the run that the image tower starts from
 
 
-def resolve_paths(section: Mapping[str, Any]) -> dict[str, Any]:
+def resolve_paths(section: Mapping[str, Any], where: str = "data") -> dict[str, Any]:
     """The `data` section with ${NAME} and ~ resolved; relative paths start at the current directory."""
-    return {
-        key: _path(value, f"data.{key}") if isinstance(value, str) else value
-        for key, value in section.items()
-    }
+    return {key: _resolve(value, f"{where}.{key}") for key, value in section.items()}
 
 
-def _path(text: str, where: str) -> Path:
+def _resolve(value: Any, where: str) -> Any:
+    if isinstance(value, dict):
+        return resolve_paths(value, where)
+    return resolve_path(value, where) if isinstance(value, str) else value
+
+
+def resolve_path(text: str, where: str) -> Path:
+    """The path that stands at `where` in a sweep file; SweepError for one that cannot be resolved."""
+
     def value_of(match: re.Match[str]) -> str:
         value = os.environ.get(match[1], "")
         if not value:

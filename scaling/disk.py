@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 
-def sync_to_disk(folder: Path) -> None:
-    """Return when everything below `folder`, and the listing of every folder there, would survive a power cut."""
-    for path in (*folder.rglob("*"), folder):
-        descriptor = os.open(path, os.O_RDONLY)
+def sync_to_disk(path: Path) -> None:
+    """Return when a file, or all files below a folder and the folders' listings, would survive a power cut."""
+    for entry in (*path.rglob("*"), path):
+        descriptor = os.open(entry, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from scaling.science import Quantity, Science, Whole
+from scaling.field_types import Quantity, Whole
+from scaling.science import Science
 
 LARGEST_MICRO_BATCH = 256
 """Samples per rank and forward when SuperClass may choose. Enough rows to fill a GPU's matrix units (256 x
@@ -28,6 +29,7 @@ class PlacementSettings(BaseModel):
     micro_batch: Annotated[Quantity, Field(gt=0)] | None = None  # samples per rank and forward
     num_workers: Annotated[Whole, Field(ge=0)] | None = None  # loading processes per rank
     activation_checkpointing: bool = False  # recompute the image tower's blocks in backward
+    head_recompute: bool = False  # recompute the classification head's logits in backward
     checkpoint_every_samples: Annotated[Quantity, Field(ge=0)] = 100_000_000
     # every 6,104 steps of 16,384 in the recipe (opencls/configs/cls_schedule); 0 = only at the end
 
@@ -43,6 +45,7 @@ class Placement(BaseModel):
     micro_batch: Annotated[int, Field(gt=0)]  # samples per rank and forward
     num_workers: Annotated[int, Field(ge=0)]
     activation_checkpointing: bool
+    head_recompute: bool = False
     checkpoint_every_samples: Annotated[int, Field(ge=0)]
 
 
@@ -58,9 +61,10 @@ def place(
         engine=settings.engine,
         zero_stage=settings.zero_stage,
         num_ranks=num_ranks,
-        micro_batch=_micro_batch(science.objective, per_rank, settings.micro_batch),
+        micro_batch=_micro_batch(science, per_rank, settings.micro_batch),
         num_workers=workers,
         activation_checkpointing=settings.activation_checkpointing,
+        head_recompute=settings.head_recompute,
         checkpoint_every_samples=settings.checkpoint_every_samples,
     )
 
@@ -85,14 +89,27 @@ def _nearest_divisors(number: int, near: int) -> tuple[int, int | None]:
     return fewer, more
 
 
-def _micro_batch(objective: str, per_rank: int, asked: int | None) -> int:
-    if asked is None:
-        return per_rank if objective == "clip" else _largest_divisor(per_rank, LARGEST_MICRO_BATCH)
-    if objective == "clip" and asked != per_rank:
+def _micro_batch(science: Science, per_rank: int, asked: int | None) -> int:
+    """Samples per forward: as asked, else what needs no second forward and no large memory.
+
+    Where a sample's loss depends on its whole batch, fewer than a rank's share means a second forward
+    (scaling/train/accumulation.py), so that has to be asked for.
+    """
+    specification = science.specification
+    has_groups = specification.image.has_batch_norm and not specification.kind.locks_image_tower
+    group = science.batch_norm_samples if has_groups else 1
+    if per_rank % group:
         raise ValueError(
-            f"micro_batch ({asked:,}) must equal the batch per rank ({per_rank:,}) for objective clip: with "
-            "accumulation a caption would compete with the negatives of one micro-batch instead of those of "
-            "the global batch, which is another objective. Leave micro_batch out, or use more ranks."
+            f"batch_norm_samples ({group:,}) must divide the batch per rank ({per_rank:,}) of image_tower "
+            f"{science.image_tower}: use fewer ranks, or change batch_norm_samples (which changes what is learned)."
+        )
+    if asked is None:
+        limit = per_rank if specification.couples_samples else max(LARGEST_MICRO_BATCH, group)
+        return group * _largest_divisor(per_rank // group, limit // group)
+    if asked % group:
+        raise ValueError(
+            f"micro_batch ({asked:,}) must be a multiple of batch_norm_samples ({group:,}) for image_tower "
+            f"{science.image_tower}: use {group * max(1, asked // group):,}, or leave it out."
         )
     if per_rank % asked:
         below, above = _nearest_divisors(per_rank, asked)

@@ -18,12 +18,15 @@ from scaling.units import format_flops, format_quantity
 
 PLAN_VERSION = 1
 
-PLAN_COLUMNS = (
-    *("run", "steps", "samples\nseen"),
+COST_COLUMNS = (
+    *("steps", "samples\nseen"),
     *("image\ntower", "text\ntower", "head"),
     *("FLOPs/\nsample", "FLOPs", "device\nhours"),
 )
 """Towers and head: parameters. FLOPs: of training, forward and backward, 2 x multiply-adds, no recomputation."""
+
+TOLD_BY_RUN_ID = ("objective", "image_tower", "samples_seen", "seed")
+"""Axes that stand in a run's name; others get a column of their own."""
 
 
 class _Frozen(BaseModel):
@@ -93,16 +96,26 @@ def write_plan(plan: Plan, path: Path) -> None:
     write_atomically(path, plan.model_dump_json(indent=1))
 
 
+def plan_columns(plan: Plan) -> tuple[str, ...]:
+    """The headings of the table: the run, the axes that its name does not tell, its cost."""
+    return ("run", *(axis.replace("_", "\n") for axis in _own_columns(plan)), *COST_COLUMNS)
+
+
+def _own_columns(plan: Plan) -> list[str]:
+    return [row.field for row in plan.varied if row.kind == "axis" and row.field not in TOLD_BY_RUN_ID]
+
+
 def plan_rows(plan: Plan) -> list[tuple[str, ...]]:
-    """One row of text per point under PLAN_COLUMNS."""
-    return [_row(planned) for planned in plan.points]
+    """One row of text per point under `plan_columns`."""
+    return [_row(planned, _own_columns(plan)) for planned in plan.points]
 
 
-def _row(planned: PlannedPoint) -> tuple[str, ...]:
+def _row(planned: PlannedPoint, axes: Sequence[str]) -> tuple[str, ...]:
     point, cost = planned.point, planned.cost
     parameters = [format_parameters(cost.parameters[part]) for part in ("image_tower", "text_tower", "head")]
     return (
         point.run_id,
+        *(str(getattr(point.science, axis)) for axis in axes),
         f"{cost.steps:,}",
         format_quantity(cost.steps * point.science.global_batch),
         *parameters,
@@ -113,12 +126,12 @@ def _row(planned: PlannedPoint) -> tuple[str, ...]:
 
 
 def plan_totals(plan: Plan) -> tuple[str, ...]:
-    """The last row of the table: sums, under PLAN_COLUMNS."""
+    """The last row of the table: sums, under `plan_columns`."""
     steps = sum(planned.cost.steps for planned in plan.points)
     samples = sum(planned.cost.steps * planned.point.science.global_batch for planned in plan.points)
     hours = format_hours(plan.device_hours)
     sums = (f"{steps:,}", format_quantity(samples), "", "", "", "", format_flops(plan.train_flops), hours)
-    return (f"{len(plan.points)} runs", *sums)
+    return (f"{len(plan.points)} runs", *("" for _ in _own_columns(plan)), *sums)
 
 
 def cost_summary(plan: Plan) -> str:

@@ -12,8 +12,11 @@ from scaling.confounds import refuse_confounds
 from scaling.cost import num_steps, planned_cost
 from scaling.data_paths import DataPaths, resolve_data
 from scaling.hardware import ACCELERATORS
+from scaling.labels import TokenizerChoice
 from scaling.placement import Placement, PlacementSettings, place
+from scaling.point_files import resolve_files
 from scaling.science import UNRESOLVED, Science, documented_defaults, run_id
+from scaling.science_rules import has_effect
 from scaling.spec import PLACEMENT_KEYS, EvaluateSection, Sweep, SweepError
 from scaling.suggest import explain
 
@@ -28,16 +31,11 @@ __all__ = [
     "run_id",
 ]
 
-TASKS = {
-    "superclass": {
-        "held_out_loss": "held_out_loss",
-        "linear_probe": "linear_probe",
-        "zero_shot": "zero_shot_head",  # scores of the label head, not of a text tower
-        "retrieval": "retrieval_head",
-    },
-    "clip": {name: name for name in ("held_out_loss", "linear_probe", "zero_shot", "retrieval")},
-}
-"""By objective: the name in a sweep file -> the name in a record."""
+TASKS = ("held_out_loss", "linear_probe", "zero_shot", "retrieval")
+"""The names in a sweep file."""
+
+SCORED_BY_HEAD = {"zero_shot": "zero_shot_head", "retrieval": "retrieval_head"}
+"""What a record calls a task of an objective without a text tower: its scores are those of the label head."""
 
 NEED_LABELS = ("linear_probe", "zero_shot")
 
@@ -65,9 +63,16 @@ class RunPoint(_Frozen):
     evaluation: EvaluationPlan
 
     @property
+    def tokenizer(self) -> TokenizerChoice:
+        """The tokenizer of the point, with its file."""
+        return TokenizerChoice(name=self.science.tokenizer, vocabulary=self.data.vocabulary)
+
+    @property
     def is_provisional(self) -> bool:
-        """Whether the point was resolved without its data, so that its run_id will still change."""
-        return self.science.data_digest == UNRESOLVED
+        """Whether the point was resolved without some of its data, so that its run_id will still change."""
+        science = self.science
+        digests = (science.data_digest, science.vocabulary_digest, science.label_counts_digest)
+        return UNRESOLVED in digests or UNRESOLVED in science.image_init
 
 
 def resolve_points(
@@ -79,7 +84,18 @@ def resolve_points(
     """
     try:
         data, digest = resolve_data(sweep.data, require_data)
-        points = [_point(sweep, values, data, digest, num_ranks, ranks_per_node) for values in _spread(sweep)]
+        points = [
+            _point(
+                sweep,
+                values,
+                data,
+                digest,
+                num_ranks=num_ranks,
+                ranks_per_node=ranks_per_node,
+                require_data=require_data,
+            )
+            for values in _spread(sweep)
+        ]
         if not points:
             raise SweepError("no point is left: the skip rules drop all of them.")
         axes = {*sweep.vary, "seed"} if len(sweep.seeds) > 1 else {*sweep.vary}
@@ -95,16 +111,25 @@ def _train_flops(science: Science) -> int:
 
 
 def _spread(sweep: Sweep) -> Iterator[dict[str, Any]]:
-    """The values written for each point: the axes' product and the extra points, less what is skipped."""
+    """The values written for each point: the axes' product and the extra points, less what is skipped.
+
+    What is fixed for all points reaches those on which it has an effect; one that reaches none is refused.
+    """
     product = [
         dict(zip(sweep.vary, values, strict=True)) for values in itertools.product(*sweep.vary.values())
     ]
     written = [*(product if sweep.vary or not sweep.also else []), *sweep.also]
+    idle = set(sweep.fixed)
     for values, seed in itertools.product(written, sweep.seeds):
-        point = {**sweep.fixed, "seed": seed, **values}
-        _check_complete(point)
+        asked = {**sweep.fixed, "seed": seed, **values}
+        _check_complete(asked)
+        used = {key: value for key, value in sweep.fixed.items() if has_effect(key, asked)}
+        idle -= used.keys() | values.keys()
+        point = {**used, "seed": seed, **values}
         if not any(_matches(rule, point) for rule in sweep.skip):
             yield point
+    if idle:
+        raise SweepError(f"fixed.{min(idle)} has no effect on any point of this sweep: leave it out.")
 
 
 def _check_complete(point: Mapping[str, Any]) -> None:
@@ -116,7 +141,7 @@ def _check_complete(point: Mapping[str, Any]) -> None:
 
 
 def _matches(rule: Mapping[str, tuple[Any, ...]], point: Mapping[str, Any]) -> bool:
-    effective = {**documented_defaults(point["objective"], point["image_tower"]), **point}
+    effective = {**documented_defaults(point), **point}
     return all(effective[key] in values for key, values in rule.items())
 
 
@@ -125,13 +150,16 @@ def _point(
     values: dict[str, Any],
     data: DataPaths,
     digest: str,
+    *,
     num_ranks: int,
     ranks_per_node: int | None,
+    require_data: bool,
 ) -> RunPoint:
     written = {key: value for key, value in values.items() if key not in PLACEMENT_KEYS}
     settings = PlacementSettings.model_validate({key: values[key] for key in values.keys() & PLACEMENT_KEYS})
     try:
-        science = Science.model_validate({**written, "data_digest": digest})
+        read, files = resolve_files(written, sweep.data, require_data=require_data)
+        science = Science.model_validate({**written, **read, "data_digest": digest})
         placement = place(science, settings, num_ranks=num_ranks, ranks_per_node=ranks_per_node)
     except ValidationError as error:
         raise SweepError(f"{_describe(sweep, values)}: {explain(error)}") from error
@@ -141,9 +169,9 @@ def _point(
         sweep=sweep.name,
         run_id=run_id(science),
         science=science,
-        data=data,
+        data=data.model_copy(update=files),
         placement=placement,
-        evaluation=_evaluation(sweep.evaluate, science.objective, sweep.data.labelled is not None),
+        evaluation=_evaluation(sweep.evaluate, science, sweep.data.labelled is not None),
     )
 
 
@@ -152,7 +180,7 @@ def _describe(sweep: Sweep, values: Mapping[str, Any]) -> str:
     return "point " + ", ".join(f"{key}={value}" for key, value in values.items() if key in told)
 
 
-def _evaluation(section: EvaluateSection, objective: str, has_labels: bool) -> EvaluationPlan:
+def _evaluation(section: EvaluateSection, science: Science, has_labels: bool) -> EvaluationPlan:
     """The tasks by their recorded names; those that need labels run by default only where labels are."""
     for task in section.tasks or ():
         if task in NEED_LABELS and not has_labels:
@@ -161,9 +189,12 @@ def _evaluation(section: EvaluateSection, objective: str, has_labels: bool) -> E
             )
     asked: tuple[str, ...] | None = section.tasks
     if asked is None:
-        asked = tuple(task for task in TASKS[objective] if has_labels or task not in NEED_LABELS)
+        asked = tuple(task for task in TASKS if has_labels or task not in NEED_LABELS)
+    has_text_tower = science.specification.kind.contrasts is not None
     return EvaluationPlan(
-        tasks=tuple(dict.fromkeys(TASKS[objective][task] for task in asked)),
+        tasks=tuple(
+            dict.fromkeys(task if has_text_tower else SCORED_BY_HEAD.get(task, task) for task in asked)
+        ),
         batch=section.batch,
         held_out_every_samples=section.held_out_every_samples,
     )

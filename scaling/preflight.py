@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scaling.data.indexed import preflight
+from scaling.data.tokenizers import load_tokenizer
+from scaling.data_paths import DataPaths
 from scaling.hardware import ACCELERATORS, accelerator_for_device_name
 from scaling.points import RunPoint
 from scaling.shard_index import read_shard_index
@@ -17,14 +19,18 @@ from scaling.spec import SweepError
 
 def check_data(points: Sequence[RunPoint], *, read_all: bool) -> None:
     """Refuse data sets that cannot carry the points; with `read_all`, every shard's bytes are verified once."""
-    for paths in {point.data for point in points}:
-        folders = [paths.train, paths.validation]
-        folders += [] if paths.labelled is None else [paths.labelled / "train", paths.labelled / "test"]
-        for folder in folders:
-            preflight(folder, hashes=read_all)
+    for folder in dict.fromkeys(folder for point in points for folder in _folders(point.data)):
+        preflight(folder, hashes=read_all)
+    for choice in dict.fromkeys(point.tokenizer for point in points):
+        load_tokenizer(choice)  # a vocabulary of the Hub may be neither here nor within reach
     read = functools.cache(read_shard_index)  # all points share an index, 155 MB at the paper's size
     for point in points:
         _check_sizes(point, read(point.data.train).num_samples, read(point.data.validation).num_samples)
+
+
+def _folders(paths: DataPaths) -> list[Path]:
+    labelled = [] if paths.labelled is None else [paths.labelled / "train", paths.labelled / "test"]
+    return [paths.train, paths.validation, *labelled]
 
 
 def _check_sizes(point: RunPoint, unique: int, held_out: int) -> None:
@@ -33,10 +39,11 @@ def _check_sizes(point: RunPoint, unique: int, held_out: int) -> None:
             f"data.train: {point.data.train} holds {unique:,} samples, fewer than global_batch "
             f"({point.science.global_batch:,}): a step would show a sample twice. Use more data or a smaller batch."
         )
-    if point.science.objective == "clip" and held_out < point.evaluation.batch:
+    if point.science.specification.couples_samples and held_out < point.evaluation.batch:
         raise SweepError(
             f"data.validation: {point.data.validation} holds {held_out:,} samples, fewer than evaluate.batch "
-            f"({point.evaluation.batch:,}), among which CLIP's held-out loss is defined: lower evaluate.batch."
+            f"({point.evaluation.batch:,}), on which the held-out loss of this objective is defined: lower "
+            "evaluate.batch."
         )
 
 

@@ -1,8 +1,8 @@
 """What a run leaves behind: the only contract between running (scaling) and meaning (analysis).
 
 A run directory `runs/<sweep>/<run_id>/` holds `point.json` (what was asked), `status.json` (where it stands),
-`metrics.jsonl`, `samples.jsonl` and `evaluations.jsonl` (appended), `checkpoints/`, and, once training and every
-requested evaluation are done, `record.json` (written once, atomically).
+`metrics.jsonl`, `samples.jsonl` and `evaluations.jsonl` (appended), `checkpoints/`, `weights.safetensors` (once
+training is done) and, once every requested evaluation is done too, `record.json` (both written once, atomically).
 """
 
 from __future__ import annotations
@@ -190,6 +190,7 @@ class RunDirectory:
         self.evaluations = path / "evaluations.jsonl"
         self.checkpoints = path / "checkpoints"
         self.tensorboard = path / "tensorboard"
+        self.weights = path / "weights.safetensors"
         self.record = path / "record.json"
 
     def read_status(self) -> Status:

@@ -10,52 +10,34 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from model_zoo.architectures import NO_TEXT_TOWER, image_tower_architecture, text_tower_architecture
-from scaling.suggest import did_you_mean
-from scaling.units import format_quantity, parse_quantity
+from model_zoo.specification import NO_TEXT_TOWER, ObjectiveSpecification
+from scaling.field_types import (
+    RANDOM,
+    ClassificationLossName,
+    Idf,
+    ImageInit,
+    ImageTower,
+    Objective,
+    Quantity,
+    Real,
+    Switch,
+    TextTower,
+    Tokenizer,
+    Whole,
+)
+from scaling.science_rules import check_science, defaults_that_follow
+from scaling.units import format_quantity
 
-TOKENIZERS: Mapping[str, int] = MappingProxyType({"clip_bpe": 49_408, "clip_bpe_4k": 4_096})
-"""Vocabulary sizes, special tokens included: CLIP's BPE, and the same cut after its first merges."""
+UNRESOLVED = (
+    "unresolved"  # stands for the content of a file of a point that was planned before the file existed
+)
 
-UNRESOLVED = "unresolved"  # stands for the data of a point that was planned before its data set existed
-
-
-def _known_image_tower(name: str) -> str:
-    return image_tower_architecture(name).name
-
-
-def _known_text_tower(name: str) -> str:
-    return name if name == NO_TEXT_TOWER else text_tower_architecture(name).name
-
-
-def _known_tokenizer(name: str) -> str:
-    if name not in TOKENIZERS:
-        raise ValueError(f"unknown tokenizer {name!r}. {did_you_mean(name, TOKENIZERS)}")
-    return name
-
-
-def _no_truth_value(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError(f"{value!r} is not a number")
-    return value
-
-
-def _yaml_off(value: object) -> object:
-    return "off" if value is False else value  # YAML 1.1 reads a bare `off` as false
-
-
-ImageTower = Annotated[str, AfterValidator(_known_image_tower)]
-TextTower = Annotated[str, AfterValidator(_known_text_tower)]
-Tokenizer = Annotated[str, AfterValidator(_known_tokenizer)]
-Idf = Annotated[Literal["online", "off"], BeforeValidator(_yaml_off)]
-Quantity = Annotated[int, BeforeValidator(parse_quantity)]
-Whole = Annotated[int, BeforeValidator(_no_truth_value)]
-Real = Annotated[float, BeforeValidator(_no_truth_value), Field(allow_inf_nan=False)]
+COMPUTED_FIELDS = frozenset({"data_digest", "vocabulary_size", "vocabulary_digest", "label_counts_digest"})
+"""Fields that the harness reads from the sweep's data; a sweep file never writes them."""
 
 
 class Science(BaseModel):
@@ -63,16 +45,44 @@ class Science(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    objective: Literal["superclass", "clip"]
+    objective: Objective
     image_tower: ImageTower
     samples_seen: Annotated[Quantity, Field(gt=0)]  # image-text pairs shown to the model, repeats included
     data_digest: str = UNRESOLVED  # content of the training set, never its path
     seed: Annotated[Whole, Field(ge=0)] = 0
-    text_tower: TextTower = NO_TEXT_TOWER  # left out: clip takes the tower paired with its image tower
-    idf: Idf = "online"  # left out: "online" for superclass, "off" for clip, which has no label weights
+    text_tower: TextTower = NO_TEXT_TOWER  # left out: contrastive objectives take the image tower's partner
+    image_init: ImageInit = RANDOM  # random (from the seed), run:RUN_ID or timm:NAME
+    pooling: str = "mean"  # how the image tower makes one feature; left out: the tower's usual way
+    patch_dropout: Annotated[Real, Field(ge=0, lt=1)] = (
+        0.0  # share of patches left out; FLIP, arXiv 2212.00794
+    )
+    drop_path: Annotated[Real, Field(ge=0, lt=1)] = (
+        0.0  # stochastic depth, arXiv 1603.09382: rate of the last block
+    )
+    batch_norm_samples: Annotated[Whole, Field(gt=1)] = (
+        256  # whose statistics a batch norm takes; a GPU's usual share
+    )
+    head_layers: Annotated[Whole, Field(ge=0)] = 0  # hidden layers of the classification head
+    classification_loss: ClassificationLossName = "softmax"  # left out: "none" without a classification head
+    asl_gamma_negative: Annotated[Real, Field(ge=0)] = 4.0  # arXiv 2009.14119, section 4
+    asl_gamma_positive: Annotated[Real, Field(ge=0)] = 0.0
+    asl_margin: Annotated[Real, Field(ge=0, lt=1)] = 0.05
+    two_way_temperature: Annotated[Real, Field(gt=0)] = 4.0  # of the positives; Kobayashi, CVPR 2023
+    contrastive_weight: Annotated[Real, Field(ge=0)] = (
+        1.0  # of superclip's two losses; 1 : 1 in arXiv 2512.14480
+    )
+    classification_weight: Annotated[Real, Field(ge=0)] = 1.0
+    idf: Idf = "online"  # left out: "online" with a classification head, "off" without
+    label_counts_digest: str = ""  # content of the counts that frozen IDF is read from
     image_size: Annotated[Whole, Field(gt=0)] = 224  # pixels per side
-    tokenizer: Tokenizer = "clip_bpe"  # of the labels (superclass) and of the text tower (clip)
+    tokenizer: Tokenizer = "clip_bpe"  # of the labels and of the text tower
+    vocabulary_size: Annotated[Whole, Field(gt=0)] = (
+        49_408  # token ids, specials included; follows the tokenizer
+    )
+    vocabulary_digest: str = ""  # content of the vocabulary file, where the tokenizer has one
     context_length: Annotated[Whole, Field(ge=3)] = 77  # tokens, start and end included; CLIP's
+    remove_stop_words: Switch = False  # from the labels
+    reference_compat: Switch = False  # labels as the reference code makes them: pad, start and end among them
     global_batch: Annotated[Quantity, Field(gt=0)] = 16_384  # samples per optimizer step, over all ranks
     warmup_samples: Annotated[Quantity, Field(ge=0)] = 8_192_000  # linear; 500 steps of 16,384
     learning_rate: Annotated[Real, Field(gt=0)] = 5e-4  # peak; the same as DataComp's "large" scale
@@ -85,100 +95,35 @@ class Science(BaseModel):
     crop_scale_min: Annotated[Real, Field(gt=0, le=1)] = 0.9  # share of the image's area; RandomResizedCrop
     crop_scale_max: Annotated[Real, Field(gt=0, le=1)] = 1.0
     precision: Literal["bf16_autocast", "fp32"] = "bf16_autocast"  # fp32 master weights in both
-    logit_scale_init: Annotated[Real, Field(gt=-10, lt=10)] = math.log(1 / 0.07)  # CLIP, arXiv 2103.00020
-    logit_scale_max: Annotated[Real, Field(gt=-10, le=10)] = math.log(100)  # likewise; both are natural logs
+    logit_scale_init: Annotated[Real, Field(gt=-10, lt=10)] = math.log(1 / 0.07)  # CLIP; siglip: ln(10)
+    logit_scale_max: Annotated[Real, Field(gt=-10, le=10)] = math.log(
+        100
+    )  # CLIP; both are natural logarithms
+    logit_bias_init: Real = -10.0  # of siglip; arXiv 2303.15343, section 3.2
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_by_objective(cls, values: Any) -> Any:
+    def _fill_what_follows(cls, values: Any) -> Any:
         if not isinstance(values, Mapping):
             return values
-        return {**_defaults_by_objective(values.get("objective"), values.get("image_tower")), **values}
+        return {**defaults_that_follow(values), **values}
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Science:
-        _check_objective(self)
-        _check_logit_scale(self)
-        _check_samples(self)
-        _check_image(self)
+        check_science(self.model_dump(), documented_defaults(self.model_dump()))
         return self
 
     @property
-    def vocabulary_size(self) -> int:
-        """Token ids of the tokenizer, specials included."""
-        return TOKENIZERS[self.tokenizer]
+    def specification(self) -> ObjectiveSpecification:
+        """The objective as model_zoo builds and counts it."""
+        fields = self.model_dump(include=set(ObjectiveSpecification.__dataclass_fields__))
+        return ObjectiveSpecification(**fields)
 
 
-def _defaults_by_objective(objective: object, image_tower: object) -> dict[str, str]:
-    """The defaults that follow from the objective and its image tower."""
-    if objective != "clip":
-        return {}
-    try:
-        return {"text_tower": image_tower_architecture(str(image_tower)).text_tower, "idf": "off"}
-    except ValueError:
-        return {"idf": "off"}  # the unknown image tower is reported by its own field
-
-
-def _check_objective(science: Science) -> None:
-    if science.objective == "superclass" and science.text_tower != NO_TEXT_TOWER:
-        raise ValueError(
-            f"text_tower: {science.text_tower!r} with objective superclass, which has no text tower: "
-            "leave text_tower out (CLIP then takes the one paired with its image tower)."
-        )
-    if science.objective == "clip" and science.text_tower == NO_TEXT_TOWER:
-        raise ValueError(
-            "text_tower: 'none' with objective clip, which needs one: leave text_tower out, or name one."
-        )
-    if science.objective == "clip" and science.idf != "off":
-        raise ValueError(
-            f"idf: {science.idf!r} with objective clip, which has no label weights: leave idf out, or drop "
-            "the combination with skip: [{objective: clip, idf: online}]."
-        )
-
-
-def _check_logit_scale(science: Science) -> None:
-    if science.logit_scale_init > science.logit_scale_max:
-        raise ValueError(
-            f"logit_scale_init ({science.logit_scale_init}) must not exceed logit_scale_max "
-            f"({science.logit_scale_max}); both are natural logarithms: ln(1/0.07) = 2.66, ln(100) = 4.61."
-        )
-
-
-def _check_samples(science: Science) -> None:
-    if science.samples_seen < science.global_batch:
-        raise ValueError(
-            f"samples_seen ({science.samples_seen:,}) must be at least global_batch "
-            f"({science.global_batch:,}): the run would end before its first step. Raise samples_seen or "
-            "lower global_batch."
-        )
-    if science.warmup_samples >= science.samples_seen:
-        raise ValueError(
-            f"warmup_samples ({science.warmup_samples:,}) must be below samples_seen "
-            f"({science.samples_seen:,}): the run would end while warming up. Lower warmup_samples or raise "
-            "samples_seen."
-        )
-
-
-def _check_image(science: Science) -> None:
-    patch = image_tower_architecture(science.image_tower).patch_size
-    if science.image_size % patch:
-        below = science.image_size // patch * patch
-        sizes = " or ".join(str(size) for size in (below, below + patch) if size)
-        raise ValueError(
-            f"image_size ({science.image_size}) must be a multiple of the patch size of "
-            f"{science.image_tower} ({patch} pixels): use {sizes}."
-        )
-    if science.crop_scale_min > science.crop_scale_max:
-        raise ValueError(
-            f"crop_scale_min ({science.crop_scale_min}) must not exceed crop_scale_max "
-            f"({science.crop_scale_max})."
-        )
-
-
-def documented_defaults(objective: str, image_tower: str) -> dict[str, Any]:
-    """Every field that has a default, with the value it takes for this objective and image tower."""
+def documented_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Every field that has a default, with the value it takes beside these values of others."""
     fields = {name: info.default for name, info in Science.model_fields.items() if not info.is_required()}
-    return {**fields, **_defaults_by_objective(objective, image_tower)}
+    return {**fields, **defaults_that_follow(values)}
 
 
 def run_id(science: Science) -> str:
@@ -186,7 +131,7 @@ def run_id(science: Science) -> str:
 
     Leaving defaults out of the hash means that a field added later orphans no finished run.
     """
-    defaults = documented_defaults(science.objective, science.image_tower)
+    defaults = documented_defaults(science.model_dump())
     told = {name: value for name, value in science.model_dump().items() if defaults.get(name) != value}
     blob = json.dumps(told, sort_keys=True, separators=(",", ":")).encode()
     samples = format_quantity(science.samples_seen)

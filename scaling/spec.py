@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from scaling.data_paths import DataSection, resolve_paths
+from scaling.field_types import Quantity
 from scaling.placement import PlacementSettings
-from scaling.science import Quantity, Science
+from scaling.science import COMPUTED_FIELDS, Science
 from scaling.suggest import did_you_mean, explain
 from scaling.sweep_file import SweepError, apply_override, read_sweep_file
 
@@ -23,7 +24,7 @@ __all__ = ["DataSection", "EvaluateSection", "Sweep", "SweepError", "Task", "loa
 
 Task = Literal["held_out_loss", "linear_probe", "zero_shot", "retrieval"]
 
-SCIENCE_KEYS = frozenset(Science.model_fields) - {"data_digest"}
+SCIENCE_KEYS = frozenset(Science.model_fields) - COMPUTED_FIELDS
 PLACEMENT_KEYS = frozenset(PlacementSettings.model_fields)
 TOP_LEVEL_KEYS = ("name", "question", "vary", "also", "skip", "fixed", "seeds", "data", "evaluate")
 
@@ -185,8 +186,8 @@ def _skip_rule(rule: Mapping[str, Any], where: str) -> dict[str, tuple[Any, ...]
 def _check_key(key: str, where: str, known: frozenset[str]) -> None:
     if key in known:
         return
-    if key == "data_digest":
-        raise SweepError(f"{where}.data_digest is computed from data.train: leave it out.")
+    if key in COMPUTED_FIELDS:
+        raise SweepError(f"{where}.{key} is read from the files under data: leave it out.")
     if key in PLACEMENT_KEYS:
         raise SweepError(
             f"{where}.{key} is placement, which changes nothing that is learned: write it under fixed."

@@ -80,7 +80,7 @@ def apply_override(
         raise SweepError(f"--set {override}: {error}") from error
     section, dot, inner = key.partition(".")
     if dot and section in SECTIONS and isinstance(raw.get(section), dict | None):
-        raw[section] = {**(raw.get(section) or {}), inner: value}
+        raw[section] = _with_entry(raw.get(section) or {}, inner, value)
     elif key == "seed":
         raw["seeds"] = value if isinstance(value, list) else [value]
     elif key in fields:
@@ -89,6 +89,14 @@ def apply_override(
         raw[key] = value
     else:
         raise SweepError(f"--set {override}: unknown key {key!r}. {did_you_mean(key, [*fields, *top_level])}")
+
+
+def _with_entry(mapping: dict[str, Any], key: str, value: object) -> dict[str, Any]:
+    """The mapping with the value at a key that may reach into an inner mapping: vocabularies.words."""
+    outer, dot, inner = key.partition(".")
+    if dot and isinstance(mapping.get(outer), dict | None):
+        return {**mapping, outer: _with_entry(mapping.get(outer) or {}, inner, value)}
+    return {**mapping, key: value}
 
 
 def _set_field(raw: dict[str, Any], key: str, value: object) -> None:

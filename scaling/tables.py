@@ -11,7 +11,7 @@ from rich.table import Table
 
 from scaling.data.manifest import Manifest
 from scaling.lease import EXPIRES_SECONDS
-from scaling.plan import PLAN_COLUMNS, Plan, plan_rows, plan_totals
+from scaling.plan import Plan, plan_columns, plan_rows, plan_totals
 from scaling.records import RunDirectory, Status, run_directories
 from scaling.units import format_quantity
 
@@ -24,7 +24,7 @@ def plan_table(plan: Plan) -> Table:
     table = Table(
         title=title, show_footer=True, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0)
     )
-    for column, total in zip(PLAN_COLUMNS, plan_totals(plan), strict=True):
+    for column, total in zip(plan_columns(plan), plan_totals(plan), strict=True):
         is_name = column == "run"
         table.add_column(column, footer=total, justify="left" if is_name else "right", no_wrap=True)
     for row in plan_rows(plan):

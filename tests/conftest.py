@@ -11,8 +11,17 @@ from typing import Any
 
 import pytest
 
-PROCESS_TESTS = ("test_end_to_end.py", "test_stream.py", "test_children.py", "test_deepspeed_engine.py")
+PROCESS_TESTS = (
+    "test_end_to_end.py",
+    "test_objectives_end_to_end.py",
+    "test_stream.py",
+    "test_children.py",
+    "test_deepspeed_engine.py",
+)
 """Files whose tests start process groups and look at shared memory: they run one after another, and first."""
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one process per core: threads in each would wait for one another
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"

@@ -12,12 +12,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from model_zoo.clip import Clip
-from model_zoo.superclass import SuperClass
-from model_zoo.targets import LabelSets, TokenRows
+from model_zoo.objective import Classifies, EmbedsText
+from model_zoo.specification import ObjectiveSpecification
+from model_zoo.targets import LabelSets
+from scaling.data.batches import CaptionSettings, Targets, make_targets
+from scaling.data.captions import CaptionTokenizer
 from scaling.data.indexed import IndexedDataset
 from scaling.data.labelled import LabelledSet
-from scaling.data.tokenizers import CaptionTokenizer, label_sets, token_rows
+from scaling.data.tokenizers import as_row_tokenizer, label_sets, token_rows
 from scaling.evaluate.features import ImageBatch, ImageReader, Ranks, Rows, extract_rows
 
 # Shapes.  B captions, V vocabulary.
@@ -41,11 +43,11 @@ class Outcome:
 class EvaluationContext:
     """One checkpoint and all it takes to evaluate it; every rank has its own."""
 
-    objective: SuperClass | Clip  # on the device
+    objective: Any  # model_zoo.objective.Objective, on the device
+    specification: ObjectiveSpecification  # of the objective
     tokenizer: CaptionTokenizer
-    image_size: int  # pixels
-    context_length: int  # tokens, start and end included
-    batch: int  # images at a time; also the number of captions among which CLIP's held-out loss decides
+    captions: CaptionSettings  # what the objective learns from a caption
+    batch: int  # images at a time; also the captions among which a contrastive held-out loss decides
     samples_seen: int  # of training, by this checkpoint
     device: torch.device
     validation: IndexedDataset  # held-out pairs
@@ -59,12 +61,15 @@ class EvaluationContext:
     @property
     def reader(self) -> ImageReader:
         return ImageReader(
-            image_size=self.image_size, batch=self.batch, device=self.device, num_threads=self.num_threads
+            image_size=self.specification.image_size,
+            batch=self.batch,
+            device=self.device,
+            num_threads=self.num_threads,
         )
 
     @property
     def label_weights_name(self) -> str:
-        """How SuperClass's labels are weighted, for a record's settings."""
+        """How labels are weighted, for a record's settings."""
         return "uniform" if self.label_weights_V is None else "training"
 
     def rows(self, measure: Callable[[ImageBatch], Rows], dataset: IndexedDataset) -> Rows | None:
@@ -78,39 +83,43 @@ class EvaluationContext:
 
     def tokens(self, texts: Sequence[str]) -> Tensor:
         """Token rows int64 [B, L] on the device; ValueError for a text without a token."""
-        tokens_BL = token_rows(self.tokenizer, texts, self.context_length)
-        _refuse_empty(texts, tokens_BL[:, 1] == self.tokenizer.end_id)
+        tokenizer = as_row_tokenizer(self.tokenizer)
+        tokens_BL = token_rows(tokenizer, texts, self.captions.context_length)
+        _refuse_empty(texts, tokens_BL[:, 1] == tokenizer.end_id)
         return torch.from_numpy(tokens_BL).to(self.device)
 
     def labels(self, texts: Sequence[str]) -> LabelSets:
-        """Label sets on the device, all of them valid; ValueError for a text without a token."""
-        ids_N, offsets = label_sets(self.tokenizer, texts, self.context_length)
-        _refuse_empty(texts, offsets[1:] == offsets[:-1])
-        valid_B = torch.ones(len(texts), dtype=torch.bool)
+        """The labels that a head has learned for the words of texts, on the device; none for an unknown word.
+
+        Valid are the texts that have any.
+        """
+        ids_N, offsets = label_sets(
+            self.tokenizer,
+            texts,
+            self.captions.context_length,
+            remove_stop_words=self.captions.remove_stop_words,
+        )
+        valid_B = torch.from_numpy(np.diff(offsets) > 0)
         return LabelSets(torch.from_numpy(ids_N), torch.from_numpy(offsets), valid_B).to(self.device)
 
-    def targets(self, samples: Sequence[Mapping[str, Any]]) -> LabelSets | TokenRows:
-        """What the objective predicts for stored samples: the main caption as weighted labels or tokens."""
-        captions = [sample["caption"] for sample in samples]
-        if isinstance(self.objective, SuperClass):
-            return self.labels(captions).with_probabilities(self.label_weights_V)
-        valid_B = torch.ones(len(captions), dtype=torch.bool, device=self.device)
-        return TokenRows(self.tokens(captions), valid_B)
+    def targets(self, samples: Sequence[Mapping[str, Any]]) -> Targets:
+        """What the objective is asked to predict for stored samples, from the main caption, on the device."""
+        targets, _ = make_targets(self.tokenizer, [sample["caption"] for sample in samples], self.captions)
+        return targets.to(self.device)
 
-    def clip(self, task: str) -> Clip:
-        """The objective, which must be CLIP."""
-        if not isinstance(self.objective, Clip):
-            raise ValueError(
-                f"{task} needs a text tower, which superclass has not: ask for {task}_head instead."
-            )
+    def embedder(self, task: str) -> EmbedsText:
+        """The objective, which must have a text tower."""
+        if not isinstance(self.objective, EmbedsText):
+            name = self.specification.objective
+            raise ValueError(f"{task} needs a text tower, which {name} has not: ask for {task}_head instead.")
         return self.objective
 
-    def superclass(self, task: str) -> SuperClass:
-        """The objective, which must be SuperClass."""
-        if not isinstance(self.objective, SuperClass):
-            name = task.removesuffix("_head")
+    def classifier(self, task: str) -> Classifies:
+        """The objective, which must have a classification head."""
+        if not isinstance(self.objective, Classifies):
+            name, other = self.specification.objective, task.removesuffix("_head")
             raise ValueError(
-                f"{task} needs a classification head, which clip has not: ask for {name} instead."
+                f"{task} needs a classification head, which {name} has not: ask for {other} instead."
             )
         return self.objective
 

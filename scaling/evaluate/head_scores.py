@@ -1,4 +1,4 @@
-"""How well a text fits an image by SuperClass's own head, which knows texts only as sets of tokens."""
+"""How well a text fits an image by a classification head, which knows texts only as sets of tokens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model_zoo.superclass import SuperClass
+from model_zoo.objective import Classifies
 from model_zoo.targets import LabelSets
 
 # Shapes.  B images, D features, V vocabulary, M texts.
@@ -17,7 +17,7 @@ def in_full_precision(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, enabled=False)
 
 
-def log_probabilities(objective: SuperClass, features_BD: Tensor) -> Tensor:
+def log_probabilities(objective: Classifies, features_BD: Tensor) -> Tensor:
     """log p(token | image) [B, V], fp32: the log-softmax of the head's logits."""
     with in_full_precision(features_BD.device):
         return objective.head_logits(features_BD.float()).log_softmax(dim=1)

@@ -1,4 +1,4 @@
-"""Image-text retrieval on the validation set: CLIP by cosine, SuperClass by its head's scores of tokens.
+"""Image-text retrieval on the validation set: by the cosine of embeddings or a head's scores of tokens.
 
 All captions of an image count as its own.
 """
@@ -24,7 +24,7 @@ from scaling.evaluate.recall import Scores, chances, recalls
 
 def retrieval(context: EvaluationContext) -> Outcome | None:
     """Recalls on rank 0, protocol cosine-recall@1: images and captions by the cosine of their embeddings."""
-    objective = context.clip("retrieval")
+    objective = context.embedder("retrieval")
 
     def measure(images: ImageBatch) -> Rows:
         tokens_ML = context.tokens([caption for sample in images.samples for caption in captions_of(sample)])
@@ -55,9 +55,10 @@ def retrieval_head(context: EvaluationContext) -> Outcome | None:
     log p(caption | image) = sum over them of w_t log p(t | image): p(. | image) is the softmax of the head's
     logits, and w the weights of training (uniform without), scaled to mean 1 per caption.  p(caption) is the
     mean of p(caption | image) over the images of the set: without it every image would prefer short captions
-    of frequent words.  It does not change the order of images for a caption.
+    of frequent words.  It does not change the order of images for a caption.  A caption without a token in the
+    vocabulary (of words) says nothing about any image: its score is 0.
     """
-    objective = context.superclass("retrieval_head")
+    objective = context.classifier("retrieval_head")
 
     def measure(images: ImageBatch) -> Rows:
         labels = context.labels([caption for sample in images.samples for caption in captions_of(sample)])

@@ -54,5 +54,5 @@ def _evaluation(name: str, outcome: Outcome, context: EvaluationContext, seconds
         num_samples=outcome.num_samples,
         samples_seen=context.samples_seen,
         seconds=seconds,
-        settings={**outcome.settings, "image_size": context.image_size},
+        settings={**outcome.settings, "image_size": context.specification.image_size},
     )

@@ -1,4 +1,4 @@
-"""Zero-shot classification: CLIP by its text tower, SuperClass by its head's scores of the class names."""
+"""Zero-shot classification: by a text tower's embeddings or a head's scores of the class names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model_zoo.clip import Clip
+from model_zoo.objective import EmbedsText
 from scaling.data.labelled import LabelledSet
 from scaling.evaluate.context import EvaluationContext, Outcome
 from scaling.evaluate.features import ImageBatch, Rows
@@ -24,7 +24,7 @@ def zero_shot(context: EvaluationContext) -> Outcome | None:
     A class is the normalised mean of the normalised embeddings of its name in every template, as in
     CLIP_benchmark; an image belongs to the class of the largest cosine.
     """
-    objective, labelled = context.clip("zero_shot"), context.labelled_set("zero_shot")
+    objective, labelled = context.embedder("zero_shot"), context.labelled_set("zero_shot")
     classes_KE = class_embeddings(context, objective, labelled)
 
     def measure(images: ImageBatch) -> Rows:
@@ -41,19 +41,27 @@ def zero_shot_head(context: EvaluationContext) -> Outcome | None:
 
     score(image, class) = mean over the distinct tokens t of the class name of log p(t | image), with p the
     softmax of the head's logits over the vocabulary; no templates, no weights, and no correction for how
-    frequent a token is.  Not to be mistaken for zero-shot accuracy after LiT, which trains a text tower.
+    frequent a token is.  A class whose name has no token in the vocabulary (of words) is never predicted.  Not
+    to be mistaken for zero-shot accuracy after LiT, which trains a text tower.
     """
-    objective, labelled = context.superclass("zero_shot_head"), context.labelled_set("zero_shot_head")
+    objective, labelled = context.classifier("zero_shot_head"), context.labelled_set("zero_shot_head")
     classes = context.labels(labelled.class_names).with_probabilities(None)
+    if not classes.valid_B.any():
+        raise ValueError(
+            f"zero_shot_head: no class name of {labelled.test.folder.parent} has a label in the vocabulary of "
+            f"tokenizer {context.tokenizer.name!r}: use a larger vocabulary, or leave zero_shot out of evaluate."
+        )
 
     def measure(images: ImageBatch) -> Rows:
         log_p_BV = log_probabilities(objective, objective.image_features(images.images_BCHW))
-        return _predictions(text_scores(log_p_BV, classes), labelled, images)
+        scores_BK = text_scores(log_p_BV, classes).masked_fill(~classes.valid_B, -torch.inf)
+        return _predictions(scores_BK, labelled, images)
 
-    return _outcome(context.rows(measure, labelled.test), labelled, "head-token-mean@1", {})
+    settings = {"classes_without_label": int((~classes.valid_B).sum())}
+    return _outcome(context.rows(measure, labelled.test), labelled, "head-token-mean@1", settings)
 
 
-def class_embeddings(context: EvaluationContext, objective: Clip, labelled: LabelledSet) -> Tensor:
+def class_embeddings(context: EvaluationContext, objective: EmbedsText, labelled: LabelledSet) -> Tensor:
     """[K, E], each of length 1."""
     classes = []
     with torch.no_grad(), context.autocast():

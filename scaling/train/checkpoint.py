@@ -15,6 +15,7 @@ from scaling.disk import sync_to_disk
 from scaling.records import RunDirectory, write_atomically
 from scaling.train.engines.protocol import Engine
 from scaling.train.idf import LabelStatistics
+from scaling.train.random_state import RandomState
 
 KEEP = 2  # the latest, and one before it should the latest turn out unreadable
 
@@ -61,7 +62,7 @@ class Checkpointer:
             aside.mkdir(parents=True)
         self._barrier()
         self._engine.save(aside)
-        torch.save(torch.get_rng_state(), aside / f"random-state-{self._rank}.pt")
+        torch.save(RandomState.of(self._engine.device).parts(), aside / f"random-state-{self._rank}.pt")
         self._barrier()
         if self._rank == 0:
             torch.save(self._statistics.state(), aside / "label-statistics.pt")
@@ -88,5 +89,5 @@ class Checkpointer:
             return Progress(num_ranks=self._num_ranks)
         self._engine.load(folder)
         self._statistics.restore(torch.load(folder / "label-statistics.pt", weights_only=True))
-        torch.set_rng_state(torch.load(folder / f"random-state-{self._rank}.pt", weights_only=True))
+        RandomState(*torch.load(folder / f"random-state-{self._rank}.pt", weights_only=True)).restore()
         return Progress(**json.loads((folder / "progress.json").read_text()))

@@ -13,11 +13,19 @@ def reduce_in_place(tensor: Tensor, operation: dist.ReduceOp.RedOpType = dist.Re
         dist.all_reduce(tensor, op=operation)
 
 
-def mean_over_ranks(value: Tensor) -> float:
-    """The mean of a scalar tensor over all ranks."""
-    total = value.detach().clone().float()
-    reduce_in_place(total)
-    return float(total) / (dist.get_world_size() if dist.is_initialized() else 1)
+def start_sum(tensor: Tensor) -> dist.Work | None:
+    """Begin to replace a tensor by its sum over the ranks; it holds that after `wait` (None: it does already)."""
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        return dist.all_reduce(tensor, async_op=True)
+    return None
+
+
+def mean_over_ranks(values_N: Tensor) -> list[float]:
+    """The mean over all ranks of each of N numbers."""
+    totals_N = values_N.detach().clone().float()
+    reduce_in_place(totals_N)
+    means: list[float] = (totals_N / (dist.get_world_size() if dist.is_initialized() else 1)).tolist()
+    return means
 
 
 def sum_over_ranks(value: int, device: torch.device) -> int:

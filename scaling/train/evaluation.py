@@ -19,6 +19,7 @@ from scaling.evaluate.tasks import run_tasks
 from scaling.points import RunPoint
 from scaling.ranks import Rank
 from scaling.records import Evaluation, RunDirectory, append_lines
+from scaling.train.assembly import caption_settings
 from scaling.train.collectives import reduce_in_place
 from scaling.train.engines.protocol import Engine
 from scaling.train.idf import LabelStatistics
@@ -84,9 +85,9 @@ class Evaluator:
         self._scratch.mkdir(exist_ok=True)
         return EvaluationContext(
             objective=self._engine.objective,
-            tokenizer=load_tokenizer(science.tokenizer),
-            image_size=science.image_size,
-            context_length=science.context_length,
+            specification=science.specification,
+            tokenizer=load_tokenizer(point.tokenizer),
+            captions=caption_settings(science),
             batch=point.evaluation.batch,
             samples_seen=samples_seen,
             device=self._engine.device,

@@ -2,32 +2,34 @@
 
 They live outside the module: DeepSpeed casts, drops and never synchronises buffers, and a float counter stops at
 2^24. Counts are int64 and summed over ranks, so they depend on the samples shown and on nothing else: not on the
-world size, the micro-batch or accumulation. A global batch is counted once, before its first forward.
+world size, the micro-batch or accumulation. A global batch is counted once, before its first forward; the sum over
+the ranks is awaited where the loss needs it.
 """
 
 # Shapes.  B samples of this rank's share of one global batch, V vocabulary.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from model_zoo.targets import LabelSets, idf_weights
+from model_zoo.targets import LabelledTokens, LabelSets, TokenRows, idf_weights
 from scaling.data.batches import Targets
-from scaling.train.collectives import reduce_in_place
+from scaling.train.batch_share import PendingCounts
+from scaling.train.collectives import start_sum
 
 
 class LabelStatistics(Protocol):
     """What is counted over the targets before a step uses them."""
 
-    def observe(self, targets: Targets) -> tuple[Targets, Tensor]:
-        """The targets as the loss wants them, and the valid rows of the global batch (scalar, at least 1)."""
+    def observe(self, targets: Targets) -> PendingCounts:
+        """Count this rank's share of a global batch; call it once per global batch, however often that is tried."""
         ...
 
     def label_weights(self) -> Tensor | None:
-        """The weights [V] that the next batch's labels get; None where labels have none."""
+        """The weights [V] after all that was counted; None where labels have none."""
         ...
 
     def state(self) -> dict[str, Tensor]:
@@ -40,27 +42,30 @@ class LabelStatistics(Protocol):
 
 
 def build_statistics(
-    idf: str, vocabulary_size: int, label_kind: str, device: torch.device
+    idf: str, vocabulary_size: int, device: torch.device, frozen: tuple[Tensor, int] | None
 ) -> LabelStatistics:
-    """The statistics that a point needs: document frequencies for "online", else only the count of valid rows."""
-    if label_kind == "labels" and idf == "online":
+    """The statistics of an IDF mode; "frozen" takes the counts [V] and the number of captions of a counting pass."""
+    if idf == "online":
         return DocumentFrequencies(vocabulary_size, device)
-    return ValidRows(device)
+    if idf == "frozen":
+        assert frozen is not None and len(frozen[0]) == vocabulary_size
+        return FixedWeights(device, idf_weights(*frozen).to(device))
+    return FixedWeights(device, None)
 
 
-class ValidRows:
-    """Counts the valid rows of each global batch, and weighs nothing."""
+class FixedWeights:
+    """Counts the valid rows of each global batch; the labels' weights, if any, stay as they are."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, weights_V: Tensor | None) -> None:
         self._device = device
+        self._weights_V = weights_V
 
-    def observe(self, targets: Targets) -> tuple[Targets, Tensor]:
+    def observe(self, targets: Targets) -> PendingCounts:
         num_valid = targets.valid_B.sum().to(self._device)
-        reduce_in_place(num_valid)
-        return _weigh(targets, None), num_valid.clamp_min(1)
+        return PendingCounts(start_sum(num_valid), lambda: (num_valid, self._weights_V))
 
     def label_weights(self) -> Tensor | None:
-        return None
+        return self._weights_V
 
     def state(self) -> dict[str, Tensor]:
         return {}
@@ -73,19 +78,42 @@ class DocumentFrequencies:
     """In how many captions each token was a label, the current batch included, and the IDF weights of that."""
 
     def __init__(self, vocabulary_size: int, device: torch.device) -> None:
-        self.counts_V = torch.zeros(vocabulary_size, dtype=torch.int64, device=device)
-        self.num_samples = torch.zeros((), dtype=torch.int64, device=device)
+        self._counts_V = torch.zeros(vocabulary_size, dtype=torch.int64, device=device)
+        self._num_samples = torch.zeros((), dtype=torch.int64, device=device)
+        self._pending: PendingCounts | None = None  # of the last batch, until its sum has been added
 
-    def observe(self, targets: Targets) -> tuple[Targets, Tensor]:
-        assert isinstance(targets, LabelSets)
-        vocabulary_size = len(self.counts_V)
-        ids_of_valid = targets.ids_N[targets.valid_B[targets.samples_N()]]
+    @property
+    def counts_V(self) -> Tensor:
+        """Captions in which each token was a label, int64."""
+        self._settle()
+        return self._counts_V
+
+    @property
+    def num_samples(self) -> Tensor:
+        """Captions counted, int64 scalar."""
+        self._settle()
+        return self._num_samples
+
+    def observe(self, targets: Targets) -> PendingCounts:
+        self._settle()
+        labels, vocabulary_size = _labels(targets), len(self._counts_V)
+        ids_of_valid = labels.ids_N[labels.valid_B[labels.samples_N()]]
         delta = torch.bincount(ids_of_valid, minlength=vocabulary_size + 1)
-        delta[vocabulary_size] = targets.valid_B.sum()
-        reduce_in_place(delta)
-        self.counts_V += delta[:vocabulary_size]
-        self.num_samples += delta[vocabulary_size]
-        return _weigh(targets, self.label_weights()), delta[vocabulary_size].clamp_min(1)
+        delta[vocabulary_size] = labels.valid_B.sum()
+        self._pending = PendingCounts(start_sum(delta), lambda: self._add(delta))
+        return self._pending
+
+    def _add(self, delta: Tensor) -> tuple[Tensor, Tensor]:
+        counts_V, num_valid = delta[:-1], delta[-1]
+        self._counts_V += counts_V
+        self._num_samples += num_valid
+        return num_valid, idf_weights(self._counts_V, self._num_samples)
+
+    def _settle(self) -> None:
+        """Add the last batch, in case no loss has asked for its sums."""
+        if self._pending is not None:
+            self._pending.wait()
+            self._pending = None
 
     def label_weights(self) -> Tensor:
         return idf_weights(self.counts_V, self.num_samples)
@@ -98,5 +126,6 @@ class DocumentFrequencies:
         self.num_samples.copy_(state["num_samples"])
 
 
-def _weigh(targets: Targets, weights_V: Tensor | None) -> Any:
-    return targets.with_probabilities(weights_V) if isinstance(targets, LabelSets) else targets
+def _labels(targets: Targets) -> LabelSets:
+    assert not isinstance(targets, TokenRows), "an objective without labels has no document frequencies"
+    return targets.labels if isinstance(targets, LabelledTokens) else targets

@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from torch import Tensor
 
 from scaling.cost import num_steps
 from scaling.data.batches import Batch
 from scaling.data.stream import TrainingStream
-from scaling.data.transforms import normalise
 from scaling.points import RunPoint
 from scaling.records import Status
+from scaling.train.accumulation import Accumulation, Losses
 from scaling.train.checkpoint import Checkpointer, Progress
 from scaling.train.collectives import mean_over_ranks, sum_over_ranks
 from scaling.train.engines.protocol import Engine, StepReport
@@ -37,6 +36,7 @@ class TrainingParts:
     engine: Engine
     stream: TrainingStream
     statistics: LabelStatistics
+    accumulation: Accumulation
     checkpointer: Checkpointer
     journal: Journal
     ledger: SampleLedger
@@ -54,7 +54,7 @@ class TrainingLoop:
         self._num_steps = num_steps(self._science.samples_seen, self._science.global_batch)
         self._guard = StepGuard()
         self._watch = Stopwatch(progress.train_seconds)
-        self._losses: list[Tensor] = []  # of this rank, since the last row of metrics
+        self._losses: list[Losses] = []  # of this rank, since the last row of metrics
         self._undecodable = self._empty = 0  # likewise
 
     def run(self) -> Progress:
@@ -69,9 +69,11 @@ class TrainingLoop:
         self._watch.start_lap(self._samples_seen)
         for batch in parts.stream.batches(progress.step, self._num_steps):
             learning_rate = self._learning_rate()
-            loss = self._forward_backward(batch)
+            targets = batch.targets.to(parts.engine.device)
+            counts = parts.statistics.observe(targets)
+            losses = parts.accumulation.forward_backward(batch, targets, counts)
             report = parts.engine.step(learning_rate)
-            self._note(batch, loss, report)
+            self._note(batch, losses, report)
             checkpoint_due = self._is_due(checkpoint_every, also_last=True)
             if self._is_due(log_every) or checkpoint_due:
                 self._log(learning_rate, report)
@@ -96,25 +98,9 @@ class TrainingLoop:
             schedule=self._science.schedule,
         )
 
-    def _forward_backward(self, batch: Batch) -> Tensor:
-        """This rank's share of the global batch's loss, detached; its gradients are on the engine."""
-        engine, placement = self._parts.engine, self._parts.point.placement
-        targets, num_valid = self._parts.statistics.observe(batch.targets.to(engine.device))
-        size = placement.micro_batch
-        # Engines average over ranks and micro-batches; this divisor makes that the mean over the valid rows.
-        divisor = num_valid / (placement.num_ranks * (len(batch) // size))
-        losses = []
-        for start in range(0, len(batch), size):
-            images_BCHW = batch.images_BCHW[start : start + size].to(engine.device, non_blocking=True)
-            rows = targets if size == len(batch) else targets.rows(start, start + size)
-            output = engine.losses(normalise(images_BCHW), rows, divisor)
-            engine.backward(output["loss"])
-            losses.append(output["loss"].detach())
-        return torch.stack(losses).mean()
-
-    def _note(self, batch: Batch, loss: Tensor, report: StepReport) -> None:
+    def _note(self, batch: Batch, losses: Losses, report: StepReport) -> None:
         self._parts.ledger.note(self._progress.step, batch.sample_ids_B)
-        self._losses.append(loss)
+        self._losses.append(losses)
         self._undecodable += batch.num_undecodable
         self._empty += batch.num_empty_captions
         self._progress.step += 1
@@ -130,7 +116,8 @@ class TrainingLoop:
 
     def _log(self, learning_rate: float, report: StepReport) -> None:
         progress, device = self._progress, self._parts.engine.device
-        progress.last_loss = mean_over_ranks(torch.stack(self._losses).mean())
+        means = mean_losses(self._losses)
+        progress.last_loss = means.pop("loss")
         progress.undecodable_images += sum_over_ranks(self._undecodable, device)
         progress.empty_captions += sum_over_ranks(self._empty, device)
         progress.train_seconds = self._watch.seconds()
@@ -142,6 +129,7 @@ class TrainingLoop:
                 "step": progress.step,
                 "samples_seen": self._samples_seen,
                 "loss": progress.last_loss,
+                **means,
                 "learning_rate": learning_rate,
                 "gradient_norm": float(report.gradient_norm),
                 "samples_per_second": rate,
@@ -173,3 +161,10 @@ class TrainingLoop:
         start = time.perf_counter()
         yield
         self._watch.leave_out(time.perf_counter() - start)
+
+
+def mean_losses(steps: Sequence[Losses]) -> dict[str, float]:
+    """The mean of each named loss over steps and ranks; one exchange for all of them."""
+    names = list(steps[0])
+    values = torch.stack([torch.stack([losses[name].float() for name in names]) for losses in steps])
+    return dict(zip(names, mean_over_ranks(values.mean(dim=0)), strict=True))

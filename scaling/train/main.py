@@ -11,35 +11,23 @@ import torch
 import torch.distributed as dist
 from deepspeed.accelerator import get_accelerator
 
-from model_zoo.build import build_objective
 from scaling.assignment import Assignment
 from scaling.cost import num_steps
-from scaling.data.stream import (
-    StreamSettings,
-    TrainingStream,
-    machine_lock,
-    one_at_a_time_on_this_machine,
-)
-from scaling.data.tokenizers import load_tokenizer
 from scaling.lease import check_lease
 from scaling.points import RunPoint
 from scaling.records import RunDirectory, State, Status
-from scaling.residue import note_streaming_segments
+from scaling.train.accumulation import Accumulation
+from scaling.train.assembly import assemble_engine, assemble_statistics, assemble_stream
 from scaling.train.checkpoint import Checkpointer
 from scaling.train.collectives import max_over_ranks
-from scaling.train.engines import build_engine
-from scaling.train.engines.protocol import Engine, EngineSettings
 from scaling.train.evaluation import Evaluator
-from scaling.train.idf import build_statistics
 from scaling.train.ledger import SampleLedger
 from scaling.train.loop import TrainingLoop, TrainingParts
 from scaling.train.meters import Journal, peak_memory_bytes
-from scaling.train.recording import make_record
+from scaling.train.random_state import seed_rank
+from scaling.train.recording import make_record, write_weights
 
 PROCESS_GROUP_TIMEOUT = timedelta(minutes=30)  # rank 0 may evaluate alone for a while
-
-LABEL_KINDS = {"superclass": "labels", "clip": "tokens"}
-"""What each objective is asked to predict: sets of token ids, or rows of them."""
 
 
 def run_point(assignment: Assignment) -> None:
@@ -49,14 +37,10 @@ def run_point(assignment: Assignment) -> None:
         assignment.run_folder, lambda: check_lease(assignment.run_folder, assignment.lease_token)
     )
     with _process_group(assignment):
-        engine = _engine(point)
-        stream = _stream(point, assignment, pin_memory=engine.device.type == "cuda")
-        statistics = build_statistics(
-            point.science.idf,
-            point.science.vocabulary_size,
-            LABEL_KINDS[point.science.objective],
-            engine.device,
-        )
+        seed_rank(point.science.seed, assignment.rank.rank)
+        engine = assemble_engine(point)
+        stream = assemble_stream(point, assignment, _barrier, pin_memory=engine.device.type == "cuda")
+        statistics = assemble_statistics(point, engine.device)
         checkpointer = Checkpointer(
             run,
             engine,
@@ -78,6 +62,9 @@ def run_point(assignment: Assignment) -> None:
             engine=engine,
             stream=stream,
             statistics=statistics,
+            accumulation=Accumulation(
+                engine, micro_batch=point.placement.micro_batch, num_ranks=assignment.rank.num_ranks
+            ),
             checkpointer=checkpointer,
             journal=journal,
             ledger=SampleLedger(
@@ -87,6 +74,9 @@ def run_point(assignment: Assignment) -> None:
         )
         progress = TrainingLoop(parts, progress, assignment.attempt).run()
         trained = _status(point, assignment, "trained")
+        weights = engine.weights()
+        if assignment.rank.is_main:
+            write_weights(run, weights)
         journal.status(trained)
         evaluator.run_missing_tasks(trained.samples_seen)
         peak_memory = max_over_ranks(peak_memory_bytes(engine.device), engine.device)
@@ -115,64 +105,6 @@ def _process_group(assignment: Assignment) -> Iterator[None]:
 
 def _barrier() -> None:
     dist.barrier()
-
-
-def _engine(point: RunPoint) -> Engine:
-    science, placement = point.science, point.placement
-    objective = build_objective(
-        objective=science.objective,
-        image_tower=science.image_tower,
-        text_tower=science.text_tower,
-        image_size=science.image_size,
-        vocabulary_size=science.vocabulary_size,
-        context_length=science.context_length,
-        logit_scale_init=science.logit_scale_init,
-        logit_scale_max=science.logit_scale_max,
-        seed=science.seed,
-        activation_checkpointing=placement.activation_checkpointing,
-    )
-    per_rank = science.global_batch // placement.num_ranks
-    settings = EngineSettings(
-        global_batch=science.global_batch,
-        micro_batch=placement.micro_batch,
-        num_micro_batches=per_rank // placement.micro_batch,
-        zero_stage=placement.zero_stage,
-        learning_rate=science.learning_rate,
-        weight_decay=science.weight_decay,
-        adam_beta1=science.adam_beta1,
-        adam_beta2=science.adam_beta2,
-        adam_epsilon=science.adam_epsilon,
-        gradient_clipping=science.gradient_clipping,
-        bf16_autocast=science.precision == "bf16_autocast",
-    )
-    return build_engine(placement.engine, objective, settings)
-
-
-def _stream(point: RunPoint, assignment: Assignment, *, pin_memory: bool) -> TrainingStream:
-    science = point.science
-    assert point.data.train is not None
-    settings = StreamSettings(
-        folder=point.data.train,
-        seed=science.seed,
-        global_batch=science.global_batch,
-        image_size=science.image_size,
-        crop_scale_min=science.crop_scale_min,
-        crop_scale_max=science.crop_scale_max,
-        context_length=science.context_length,
-        label_kind=LABEL_KINDS[science.objective],
-    )
-    rank = assignment.rank
-    with one_at_a_time_on_this_machine(rank.is_local_leader, _barrier, machine_lock(assignment.scratch)):
-        stream = TrainingStream(
-            settings,
-            load_tokenizer(science.tokenizer),
-            num_ranks=rank.num_ranks,
-            num_workers=point.placement.num_workers,
-            pin_memory=pin_memory,
-        )
-    if rank.is_local_leader:
-        note_streaming_segments(assignment.scratch, stream.shared_memory_prefix)
-    return stream
 
 
 def _status(point: RunPoint, assignment: Assignment, state: State) -> Status:

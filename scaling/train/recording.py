@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
+from torch import Tensor
 
 from scaling.assignment import Assignment
+from scaling.disk import sync_to_disk
 from scaling.points import RunPoint
 from scaling.records import DataCounts, Measured, PlannedCost, RunDirectory, RunRecord
 from scaling.train.checkpoint import Progress
@@ -55,6 +60,15 @@ def make_record(
         environment=_environment(),
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def write_weights(run: RunDirectory, weights: Mapping[str, Tensor]) -> None:
+    """Write the trained objective as one file, whole or not at all."""
+    run.check_lease()
+    aside = run.weights.with_suffix(".tmp")
+    save_file({name: value.contiguous() for name, value in weights.items()}, aside)
+    sync_to_disk(aside)
+    os.replace(aside, run.weights)
 
 
 def _environment() -> dict[str, str]:

@@ -42,7 +42,7 @@ def _launch(tmp_path: Path, data: Path, *changes: str, runs: Path | None = None)
         ("image_tower=vit_nano9", ["vit_nano9", "vit_nano8"]),
         ("global_batch=512", ["global_batch", "samples_seen"]),
         ("tokenizer=bert", ["tokenizer", "clip_bpe"]),
-        ("image_size=30", ["image_size (30)", "24 or 32"]),
+        ("image_size=30", ["image_size 30", "use 32"]),
         ("data.train=/no/such/folder", ["data.train", "/no/such/folder", "scaling data convert"]),
         ("evaluate.batch=512", ["evaluate.batch", "512", "64"]),
     ],

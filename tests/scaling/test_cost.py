@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from model_zoo.counts import count_parameters, train_flops_per_sample
+from model_zoo.specification import ObjectiveSpecification
 from scaling.cost import planned_cost
 from scaling.hardware import ACCELERATORS, DRIVER_NAMES, accelerator, accelerator_for_device_name
 from scaling.science import Science
@@ -21,17 +22,15 @@ def test_a_run_costs_its_counted_flops_for_every_sample_it_shows(objective: str)
     cost = planned_cost(
         science(objective=objective, samples_seen="100K", warmup_samples=0), ACCELERATORS["h200_sxm"]
     )
-    shape: dict[str, Any] = {
-        "objective": objective,
-        "image_tower": "vit_b16",
-        "text_tower": "text_b" if objective == "clip" else "none",
-        "image_size": 224,
-        "vocabulary_size": 49_408,
-        "context_length": 77,
-    }
+    specification = ObjectiveSpecification(
+        objective=objective,
+        image_tower="vit_b16",
+        text_tower="text_b" if objective == "clip" else "none",
+        vocabulary_size=49_408,
+    )
     assert cost.steps == 7  # 100,000 / 16,384 = 6.1
-    assert cost.parameters == count_parameters(**shape)
-    assert cost.train_flops_per_sample == train_flops_per_sample(**shape, global_batch=16_384)
+    assert cost.parameters == count_parameters(specification)
+    assert cost.train_flops_per_sample == train_flops_per_sample(specification, 16_384)
     assert cost.train_flops == sum(cost.train_flops_per_sample.values()) * 7 * 16_384
 
 

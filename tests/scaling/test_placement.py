@@ -44,10 +44,34 @@ def test_superclass_may_accumulate_in_any_micro_batch_that_divides_its_share() -
         put("superclass", 8, micro_batch=500)
 
 
-def test_clip_refuses_accumulation_and_says_why() -> None:
-    assert put("clip", 8, micro_batch=2_048).micro_batch == 2_048
-    with pytest.raises(ValueError, match="negatives of one micro-batch instead of those of the global batch"):
-        put("clip", 8, micro_batch=1_024)
+@pytest.mark.parametrize("objective", ["clip", "siglip", "superclip"])
+def test_contrastive_objectives_go_through_cached_features_only_if_asked(objective: str) -> None:
+    assert put(objective, 8).micro_batch == 2_048
+    assert put(objective, 8, micro_batch=256).micro_batch == 256
+
+
+def test_the_two_way_loss_takes_its_whole_share_too() -> None:
+    science = Science(
+        objective="superclass", image_tower="vit_b16", samples_seen="512M", classification_loss="two_way"
+    )
+    placement = place(science, PlacementSettings(), num_ranks=8, ranks_per_node=None)
+    assert placement.micro_batch == 2_048
+
+
+def test_micro_batches_hold_whole_groups_of_batch_norm() -> None:
+    def resnet(num_ranks: int, **settings: Any) -> Placement:
+        science = Science(objective="superclass", image_tower="resnet50", samples_seen="512M")
+        return place(science, PlacementSettings(**settings), num_ranks=num_ranks, ranks_per_node=None)
+
+    assert resnet(8).micro_batch == 256 and resnet(8, micro_batch=1_024).micro_batch == 1_024
+    with pytest.raises(
+        ValueError, match=r"micro_batch \(128\) must be a multiple of batch_norm_samples \(256\)"
+    ):
+        resnet(8, micro_batch=128)
+    with pytest.raises(
+        ValueError, match=r"batch_norm_samples \(256\) must divide the batch per rank \(128\)"
+    ):
+        resnet(128)
 
 
 @pytest.mark.parametrize(

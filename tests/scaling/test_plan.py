@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from scaling.plan import (
-    PLAN_COLUMNS,
     Plan,
     cost_summary,
     format_hours,
+    plan_columns,
     plan_rows,
     plan_sweep,
     plan_totals,
@@ -75,8 +75,14 @@ def test_the_table_has_one_row_per_point_under_its_columns(plan_of: PlanOf) -> N
     plan = plan_of()
     rows = plan_rows(plan)
     assert len(rows) == 4
-    assert {len(row) for row in [*rows, plan_totals(plan)]} == {len(PLAN_COLUMNS)}
+    assert {len(row) for row in [*rows, plan_totals(plan)]} == {len(plan_columns(plan))}
     assert rows[0][:3] == (plan.points[0].point.run_id, "31,250", "512M")
+
+
+def test_axes_that_a_run_s_name_does_not_tell_have_a_column(plan_of: PlanOf) -> None:
+    plan = plan_of("objective=superclass", "classification_loss=[softmax, bce]")
+    assert plan_columns(plan)[:3] == ("run", "classification\nloss", "steps")
+    assert {row[1] for row in plan_rows(plan)} == {"softmax", "bce"}
 
 
 def test_a_plan_without_data_says_that_its_run_ids_are_provisional(plan_of: PlanOf) -> None:

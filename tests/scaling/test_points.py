@@ -181,16 +181,18 @@ def test_a_point_is_frozen_and_takes_no_unknown_field(resolve: Resolve) -> None:
     [
         ("warmup_samples=12K", r"warmup_samples \(12,000\) must be below samples_seen \(12,000\)"),
         ("samples_seen=100", r"samples_seen \(100\) must be at least global_batch \(128\)"),
-        ("image_size=60", r"image_size \(60\) must be a multiple of .*vit_micro8 \(8 pixels\): use 56 or 64"),
+        (
+            "image_size=60",
+            r"image_size 60 must be a positive multiple of the 8-pixel patches of .*vit_.*: use 64",
+        ),
         ("crop_scale_max=0.5", r"crop_scale_min \(0.9\) must not exceed crop_scale_max \(0.5\)"),
         (
-            "text_tower=text_nano",
-            "text_tower: 'text_nano' with objective superclass, which has no text tower",
+            "tokenizer=words",
+            "tokenizer: 'words' makes labels only, and the text tower of objective clip reads",
         ),
         ("text_tower=none", "text_tower: 'none' with objective clip, which needs one"),
         ("global_batch=127", r"global_batch \(127\) does not divide over 2 ranks: use 1 or 127 ranks"),
         ("logit_scale_init=5", r"logit_scale_init \(5.0\) must not exceed logit_scale_max \(4.605"),
-        ("micro_batch=32", r"micro_batch \(32\) must equal the batch per rank \(64\) for objective clip"),
     ],
 )
 def test_fields_that_contradict_each_other_are_refused_with_the_point_named(
@@ -252,8 +254,14 @@ OTHER_VALUES = {
     "data_digest": "other",
     "seed": 1,
     "text_tower": "text_s",
+    "image_init": "timm:vit_base_patch16_clip_224.openai",
+    "pooling": "class_token",
+    "patch_dropout": 0.5,
+    "drop_path": 0.1,
     "image_size": 208,
     "tokenizer": "clip_bpe_4k",
+    "vocabulary_size": 512,
+    "vocabulary_digest": "other",
     "context_length": 32,
     "global_batch": 4096,
     "warmup_samples": 0,
@@ -271,13 +279,96 @@ OTHER_VALUES = {
 }
 
 
+OTHER_VALUES_BESIDE: dict[str, dict[str, Any]] = {
+    "idf": {"objective": "superclass", "idf": "off"},
+    "label_counts_digest": {"objective": "superclass", "idf": "frozen", "label_counts_digest": "other"},
+    "classification_loss": {"objective": "superclass", "classification_loss": "bce"},
+    "head_layers": {"objective": "superclass", "head_layers": 1},
+    "remove_stop_words": {"objective": "superclass", "remove_stop_words": True},
+    "reference_compat": {"objective": "superclass", "reference_compat": True},
+    "asl_gamma_negative": {"objective": "superclass", "classification_loss": "asl", "asl_gamma_negative": 2},
+    "asl_gamma_positive": {"objective": "superclass", "classification_loss": "asl", "asl_gamma_positive": 1},
+    "asl_margin": {"objective": "superclass", "classification_loss": "asl", "asl_margin": 0.1},
+    "two_way_temperature": {
+        "objective": "superclass",
+        "classification_loss": "two_way",
+        "two_way_temperature": 1,
+    },
+    "contrastive_weight": {"objective": "superclip", "contrastive_weight": 0.5},
+    "classification_weight": {"objective": "superclip", "classification_weight": 0.5},
+    "logit_bias_init": {"objective": "siglip", "logit_bias_init": 0},
+    "batch_norm_samples": {"image_tower": "resnet50", "batch_norm_samples": 64},
+}
+"""Fields that have an effect only beside certain values of others."""
+
+
 def test_every_science_field_that_has_a_choice_is_part_of_the_identity() -> None:
     only_one_value_today = {"schedule"}
-    for_superclass = {"idf"}
-    assert OTHER_VALUES.keys() | only_one_value_today | for_superclass == Science.model_fields.keys()
-    ids = {run_id(science(**{field: value})) for field, value in OTHER_VALUES.items()}
-    ids |= {run_id(science()), run_id(science(objective="superclass", idf="off"))}
-    assert len(ids) == len(OTHER_VALUES) + 2
+    assert (
+        OTHER_VALUES.keys() | OTHER_VALUES_BESIDE.keys() | only_one_value_today == Science.model_fields.keys()
+    )
+    ids = {run_id(science(**{field: value})) for field, value in OTHER_VALUES.items()} | {run_id(science())}
+    assert len(ids) == len(OTHER_VALUES) + 1
+    for field, values in OTHER_VALUES_BESIDE.items():
+        others = {key: value for key, value in values.items() if key != field}
+        assert run_id(science(**values)) != run_id(science(**others)), field
+
+
+def test_a_field_added_later_orphans_no_finished_run() -> None:
+    """The id that the first version of this harness gave to the recipe's run, before these fields existed."""
+    assert run_id(science(objective="superclass")) == "superclass-vit_b16-512M-s0-846b39f5"
+
+
+# Fields that have an effect on some points only
+
+
+def test_what_is_fixed_reaches_the_points_on_which_it_has_an_effect(resolve: Resolve) -> None:
+    points = resolve(TINY, "head_layers=1", "idf=off", "logit_scale_max=3", "text_tower=text_nano")
+    found = {p.science.objective: p.science for p in points}
+    assert (found["superclass"].head_layers, found["clip"].head_layers) == (1, 0)
+    assert (found["superclass"].text_tower, found["clip"].text_tower) == ("none", "text_nano")
+    assert found["clip"].logit_scale_max == 3 and found["superclass"].logit_scale_max > 4
+
+
+def test_what_is_fixed_and_reaches_no_point_is_refused(resolve: Resolve) -> None:
+    with pytest.raises(SweepError, match="fixed.asl_margin has no effect on any point of this sweep"):
+        resolve(TINY, "asl_margin=0.1")
+
+
+def test_a_value_without_effect_on_an_axis_is_refused_with_the_rule_that_drops_it(resolve: Resolve) -> None:
+    text = TINY.replace("vary:", "vary:\n  classification_loss: [softmax, bce]")
+    with pytest.raises(
+        SweepError, match=r"classification_loss: 'softmax' with objective clip: it has no effect"
+    ):
+        resolve(text)
+    dropped = text + "skip: [{objective: clip, classification_loss: [softmax, bce]}]\n"
+    assert len(resolve(dropped)) == 4
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        (
+            "lit",
+            "image_init: 'random' with objective lit, which never trains its image tower: name a finished",
+        ),
+        ("siglip", ""),
+        ("superclip", ""),
+    ],
+)
+def test_every_objective_resolves_unless_something_is_missing(
+    objective: str, message: str, resolve: Resolve
+) -> None:
+    if not message:
+        assert {point.science.objective for point in resolve(TINY, f"objective={objective}")} == {objective}
+        return
+    with pytest.raises(SweepError, match=message):
+        resolve(TINY, f"objective={objective}")
+
+
+def test_objectives_with_a_text_tower_are_scored_by_it(resolve: Resolve) -> None:
+    first, *_ = resolve(TINY, "objective=superclip", "data.labelled=/somewhere")
+    assert first.evaluation.tasks == ("held_out_loss", "linear_probe", "zero_shot", "retrieval")
 
 
 def test_ranks_micro_batches_and_evaluations_do_not_change_the_run(resolve: Resolve) -> None:

@@ -104,7 +104,7 @@ def test_a_wrong_unit_names_file_key_value_rule_and_fix(load: Load) -> None:
         ("  engine: fsdp", "'fsdp' is not available: the only choice is deepspeed"),
         ("  activation_checkpointing: 3", "3 is not true or false"),
         ("  text_tower:", "fixed.text_tower has no value"),
-        ("  data_digest: abc", "fixed.data_digest is computed from data.train"),
+        ("  data_digest: abc", "fixed.data_digest is read from the files under data"),
         ("  image_tower: vit_tiny8", "image_tower is both under vary and under fixed"),
         ("  precision: [fp32]", "several values belong under vary"),
         ("evaluate: {tasks: [zero_shot_head]}", "Did you mean 'zero_shot'"),
@@ -129,7 +129,7 @@ def test_a_wrong_value_is_told_in_plain_words(load: Load, addition: str, message
 
 def test_an_unknown_objective_names_the_known_ones(load: Load) -> None:
     with pytest.raises(
-        SweepError, match="vary.objective: 'super' is not one of superclass, clip. Did you mean"
+        SweepError, match="vary.objective: unknown objective 'super'. Did you mean 'superclip'"
     ):
         load(MINIMAL.replace("superclass,", "super,"))
 

@@ -11,7 +11,7 @@ import pytest
 from scaling.placement import PlacementSettings
 from scaling.plan import cost_summary, plan_sweep
 from scaling.points import EvaluationPlan, RunPoint, resolve_points
-from scaling.science import Science
+from scaling.science import COMPUTED_FIELDS, Science
 from scaling.spec import TOP_LEVEL_KEYS, DataSection, EvaluateSection, SweepError, load_sweep
 
 FOLDER = Path(__file__).resolve().parents[2] / "sweeps"
@@ -53,11 +53,17 @@ def test_the_stated_cost_is_what_the_planner_computes(path: Path) -> None:
 def test_a_sweep_plans_for_8_to_512_gpus_unless_its_batch_is_too_small_to_split(
     path: Path, num_gpus: int
 ) -> None:
-    smallest_batch = min(point.science.global_batch for point in points_of(path, 1))
+    points = [point.science for point in points_of(path, 1)]
+    smallest_batch = min(point.global_batch for point in points)
     if num_gpus > smallest_batch:
         with pytest.raises(
             SweepError, match=f"does not divide over {num_gpus} ranks: use {smallest_batch} ranks"
         ):
+            points_of(path, num_gpus)
+        return
+    groups = [p.batch_norm_samples for p in points if p.specification.image.has_batch_norm]
+    if groups and smallest_batch // num_gpus % max(groups):
+        with pytest.raises(SweepError, match=r"batch_norm_samples \(256\) must divide the batch per rank"):
             points_of(path, num_gpus)
         return
     plan = plan_sweep(points_of(path, num_gpus), "h100_sxm")
@@ -74,12 +80,14 @@ def test_a_sweep_is_named_after_its_file_and_short(path: Path) -> None:
 
 
 @every_sweep
-def test_both_objectives_see_the_same_towers_and_samples(path: Path) -> None:
-    seen: dict[str, set[tuple[Any, ...]]] = {"superclass": set(), "clip": set()}
+def test_all_objectives_of_a_sweep_see_the_same_towers_and_samples(path: Path) -> None:
+    seen: dict[str, set[tuple[Any, ...]]] = {}
     for point in points_of(path, 1):
         science = point.science
-        seen[science.objective].add((science.image_tower, science.samples_seen, science.seed))
-    assert seen["superclass"] == seen["clip"]
+        shown = (science.image_tower, science.samples_seen, science.global_batch, science.seed)
+        seen.setdefault(science.objective, set()).add(shown)
+    first, *others = seen.values()
+    assert all(other == first for other in others)
 
 
 def test_the_paper_s_sweep_is_four_towers_and_both_objectives_under_the_paper_s_recipe() -> None:
@@ -140,6 +148,10 @@ def test_the_worked_example_of_a_readme_plans(readme: Path, tmp_path: Path) -> N
     assert len(points_of(tmp_path / "batch.yaml", 2)) == 6
 
 
+OF_TOKENIZERS = ("vocabularies", "label_counts")
+"""Keys of the data section that hold one path per tokenizer."""
+
+
 def documented() -> dict[str, str]:
     """Key -> default, as the tables of sweeps/README.md print them."""
     rows = re.findall(
@@ -150,9 +162,9 @@ def documented() -> dict[str, str]:
 
 def test_the_readme_documents_every_key_and_no_other() -> None:
     keys = {*TOP_LEVEL_KEYS} - {"data", "evaluate"}
-    keys |= {f"data.{key}" for key in DataSection.model_fields}
+    keys |= {f"data.{key}{'.NAME' if key in OF_TOKENIZERS else ''}" for key in DataSection.model_fields}
     keys |= {f"evaluate.{key}" for key in EvaluateSection.model_fields}
-    keys |= Science.model_fields.keys() - {"data_digest", "seed"}
+    keys |= Science.model_fields.keys() - {"seed"} - COMPUTED_FIELDS
     keys |= PlacementSettings.model_fields.keys()
     assert documented().keys() == keys
 
@@ -162,9 +174,11 @@ def test_the_readme_states_the_defaults_that_hold() -> None:
     models = {"": Science, "evaluate.": EvaluateSection}
     for prefix, model in models.items():
         for name, info in model.model_fields.items():
-            default = table.get(prefix + name, "").strip("`").replace(",", "")
-            if isinstance(info.default, (int, float)) and prefix + name in table:
+            default = table.get(prefix + name, "").partition(";")[0].strip("`").replace(",", "")
+            if isinstance(info.default, bool):
+                assert default == str(info.default).lower(), name
+            elif isinstance(info.default, (int, float)) and prefix + name in table:
                 assert float(default) == pytest.approx(info.default), prefix + name
-            elif isinstance(info.default, str) and name in table and name not in ("text_tower", "idf"):
+            elif isinstance(info.default, str) and name in table and name not in ("text_tower", "pooling"):
                 assert default == info.default, name
     assert table["evaluate.batch"] == str(EvaluationPlan(tasks=()).batch)

@@ -12,6 +12,7 @@ from deepspeed.utils import safe_set_full_fp32_param
 from torch import Tensor, nn
 
 from model_zoo.build import weight_decay_groups
+from model_zoo.targets import BatchShare
 from scaling.train.engines.protocol import EngineSettings, StepReport, UnderAutocast
 
 TAG = "engine"
@@ -31,8 +32,16 @@ class DeepSpeedEngine:
         )
         self._skipped_steps = 0
 
-    def losses(self, images_BCHW: Tensor, targets: Any, num_valid: Tensor) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = self._engine(images_BCHW, targets, num_valid)
+    def losses(self, images_BCHW: Tensor, targets: Any, share: BatchShare) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = self._engine("forward", images_BCHW, targets, share)
+        return losses
+
+    def encode(self, images_BCHW: Tensor, targets: Any) -> tuple[Tensor, ...]:
+        encoded: tuple[Tensor, ...] = self._engine("encode", images_BCHW, targets)
+        return encoded
+
+    def losses_of(self, encoded: tuple[Tensor, ...], targets: Any, share: BatchShare) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = self._engine("losses", encoded, targets, share)
         return losses
 
     def backward(self, loss: Tensor) -> None:
@@ -60,6 +69,9 @@ class DeepSpeedEngine:
         if path is None:
             raise RuntimeError(f"{folder}: DeepSpeed found no checkpoint to load")
         self._skipped_steps = self._engine.skipped_steps
+
+    def weights(self) -> dict[str, Tensor]:
+        return {name: value.detach().cpu() for name, value in self.objective.state_dict().items()}
 
 
 def _adamw(objective: nn.Module, settings: EngineSettings, device: torch.device) -> torch.optim.AdamW:

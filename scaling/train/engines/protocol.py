@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from model_zoo.targets import BatchShare
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class EngineSettings:
@@ -41,12 +43,20 @@ class Engine(Protocol):
     objective: Any  # the trained module, for evaluation (model_zoo.objective.Objective)
     device: torch.device
 
-    def losses(self, images_BCHW: Tensor, targets: Any, num_valid: Tensor) -> dict[str, Tensor]:
+    def losses(self, images_BCHW: Tensor, targets: Any, share: BatchShare) -> dict[str, Tensor]:
         """The objective's losses for one micro-batch, under the point's precision."""
         ...
 
+    def encode(self, images_BCHW: Tensor, targets: Any) -> tuple[Tensor, ...]:
+        """The first half of `losses`: what the objective makes of each sample by itself."""
+        ...
+
+    def losses_of(self, encoded: tuple[Tensor, ...], targets: Any, share: BatchShare) -> dict[str, Tensor]:
+        """The second half of `losses`, for samples encoded before."""
+        ...
+
     def backward(self, loss: Tensor) -> None:
-        """Add this micro-batch's gradients."""
+        """Add the gradients of loss / micro-batches per step; call it once per micro-batch."""
         ...
 
     def step(self, learning_rate: float) -> StepReport:
@@ -61,6 +71,10 @@ class Engine(Protocol):
         """Restore what `save` wrote under as many ranks."""
         ...
 
+    def weights(self) -> dict[str, Tensor]:
+        """The objective's whole state by the names of its state_dict, on the CPU; called by all ranks."""
+        ...
+
 
 class UnderAutocast(nn.Module):
     """An objective whose forward runs in bfloat16 where that is safe; weights and reductions stay float32."""
@@ -71,6 +85,7 @@ class UnderAutocast(nn.Module):
         self._device_type = device_type
         self._enabled = enabled
 
-    def forward(self, images_BCHW: Tensor, targets: Any, num_valid: Tensor) -> Any:
+    def forward(self, stage: str, *arguments: Any) -> Any:
+        """The objective's `stage` (forward, encode or losses): engines see every use of the weights through here."""
         with torch.autocast(self._device_type, dtype=torch.bfloat16, enabled=self._enabled):
-            return self.objective(images_BCHW, targets, num_valid)
+            return getattr(self.objective, stage)(*arguments)

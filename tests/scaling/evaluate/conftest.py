@@ -16,6 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from model_zoo.build import build_objective
+from model_zoo.specification import ObjectiveSpecification
+from scaling.data.batches import CaptionSettings
 from scaling.data.indexed import IndexedDataset
 from scaling.data.labelled import LabelledSet, read_labelled_set
 from scaling.data.shards import IMAGE_TEXT_COLUMNS, write_shards
@@ -26,6 +28,7 @@ from scaling.evaluate.features import Ranks
 IMAGE_SIZE = 16
 CONTEXT_LENGTH = 12
 WORDS = "a red green blue big small dog cat bird on the grass snow beach with two three happy wet old".split()
+KINDS: dict[str, Any] = {"superclass": "labels", "clip": "tokens", "siglip": "tokens", "superclip": "both"}
 CLASS_NAMES = ("dog", "red bird", "old cat")
 
 
@@ -69,18 +72,24 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> LabelledSet:
 
 
 def model(objective: str) -> Any:
-    built = build_objective(
+    return build_objective(specification(objective), seed=0).eval()
+
+
+def specification(objective: str) -> ObjectiveSpecification:
+    return ObjectiveSpecification(
         objective=objective,
         image_tower="vit_nano8",
-        text_tower="text_nano" if objective == "clip" else "none",
+        text_tower="none" if objective == "superclass" else "text_nano",
         image_size=IMAGE_SIZE,
         vocabulary_size=4_096,
         context_length=CONTEXT_LENGTH,
-        logit_scale_init=2.6593,
-        logit_scale_max=4.6052,
-        seed=0,
     )
-    return built.eval()
+
+
+@pytest.fixture(scope="session")
+def model_of() -> Callable[[str], Any]:
+    """A function from an objective's name to a tiny one in evaluation mode."""
+    return model
 
 
 @pytest.fixture(scope="session")
@@ -100,11 +109,12 @@ def context_of(
     """A function from an objective to its context; keywords replace fields."""
 
     def make(objective: Any, **changes: Any) -> EvaluationContext:
+        name = type(objective).__name__.lower()
         fields: dict[str, Any] = {
             "objective": objective,
+            "specification": specification(name),
             "tokenizer": load_tokenizer("clip_bpe_4k"),
-            "image_size": IMAGE_SIZE,
-            "context_length": CONTEXT_LENGTH,
+            "captions": CaptionSettings(kind=KINDS[name], context_length=CONTEXT_LENGTH),
             "batch": 5,
             "samples_seen": 1_234,
             "device": torch.device("cpu"),

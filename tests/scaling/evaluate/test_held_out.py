@@ -18,7 +18,9 @@ Make = Callable[..., EvaluationContext]
 
 def images_of(context: EvaluationContext) -> torch.Tensor:
     return normalise(
-        torch.stack([evaluation_crop(decode(s["jpg"]), context.image_size) for s in context.validation])
+        torch.stack(
+            [evaluation_crop(decode(s["jpg"]), context.specification.image_size) for s in context.validation]
+        )
     )
 
 
@@ -39,7 +41,49 @@ def test_superclass_is_the_mean_cross_entropy_over_every_sample(
     outcome = held_out_loss(context)
     assert outcome.metrics["loss"] == pytest.approx(expected, rel=1e-5)
     assert outcome.num_samples == 23
-    assert outcome.settings == {"label_weights": "held-out idf" if weighted else "uniform"}
+    assert outcome.settings == {
+        "label_weights": "held-out idf" if weighted else "uniform",
+        "samples_without_label": 0,
+    }
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_samples_without_a_label_take_no_part(weighted: bool, superclass: Any, context_of: Make) -> None:
+    """As with a vocabulary of words that does not hold any word of a caption."""
+    whole = context_of(superclass).validation
+    weights = torch.rand(4_096) if weighted else None
+    with_empty = Changed(whole, {3: "", 7: " "})
+    without = Changed(whole, {}, kept=[index for index in range(23) if index not in (3, 7)])
+    found, expected = (
+        held_out_loss(context_of(superclass, validation=part, label_weights_V=weights))
+        for part in (with_empty, without)
+    )
+    assert found.metrics["loss"] == pytest.approx(expected.metrics["loss"], rel=1e-6)
+    assert (found.num_samples, found.settings["samples_without_label"]) == (21, 2)
+
+
+def test_a_set_without_any_label_is_an_error(superclass: Any, context_of: Make) -> None:
+    empty = Changed(context_of(superclass).validation, dict.fromkeys(range(23), ""))
+    with pytest.raises(ValueError, match="no caption of .* has a label in the vocabulary of tokenizer"):
+        held_out_loss(context_of(superclass, validation=empty))
+
+
+class Changed:
+    """A data set with some captions replaced, or only some of its samples."""
+
+    folder = "changed"
+
+    def __init__(self, dataset: Any, captions: dict[int, str], kept: list[int] | None = None) -> None:
+        self.samples = [
+            {**dataset[index], "caption": captions.get(index, dataset[index]["caption"])}
+            for index in (range(len(dataset)) if kept is None else kept)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.samples[index]
 
 
 def test_the_loss_does_not_depend_on_how_long_the_weights_of_training_were_counted(
@@ -62,7 +106,23 @@ def test_clip_is_the_mean_over_whole_batches_of_open_clips_loss(clip: Any, conte
             losses.append(ClipLoss()(image, text, clip.logit_scale.exp()).item())
     outcome = held_out_loss(context)
     assert outcome.metrics["loss"] == pytest.approx(sum(losses) / 4, rel=1e-5)
-    assert outcome.num_samples == 20 and outcome.settings == {"batch": 5, "left_out": 3}
+    assert outcome.num_samples == 20
+    assert outcome.settings == {"batch": 5, "left_out": 3, "samples_without_label": 0}
+
+
+@pytest.mark.parametrize(
+    ("objective", "protocol"),
+    [
+        ("superclass", "label-softmax@1"),
+        ("clip", "info-nce-per-batch@1"),
+        ("siglip", "sigmoid-per-batch@1"),
+        ("superclip", "info-nce+label-softmax-per-batch@1"),
+    ],
+)
+def test_a_record_names_the_loss(
+    objective: str, protocol: str, context_of: Make, model_of: Callable[[str], Any]
+) -> None:
+    assert held_out_loss(context_of(model_of(objective))).protocol == protocol
 
 
 @pytest.mark.parametrize("num_ranks", [2, 3, 7])

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from scaling.data.transforms import decode, evaluation_crop, normalise
 from scaling.evaluate.context import EvaluationContext
+from scaling.evaluate.head_scores import log_probabilities, text_scores
 from scaling.evaluate.recall import chances, recalls
 from scaling.evaluate.retrieval import retrieval, retrieval_head
 
@@ -19,7 +20,7 @@ Make = Callable[..., EvaluationContext]
 
 def images_and_captions(context: EvaluationContext) -> tuple[Tensor, list[str], Tensor]:
     samples = list(context.validation)
-    crops = [evaluation_crop(decode(sample["jpg"]), context.image_size) for sample in samples]
+    crops = [evaluation_crop(decode(sample["jpg"]), context.specification.image_size) for sample in samples]
     owners = [index for index, sample in enumerate(samples) for _ in sample["captions"]]
     return (
         normalise(torch.stack(crops)),
@@ -98,8 +99,16 @@ def test_a_set_with_one_caption_an_image_needs_no_captions_column(clip: Any, con
     assert outcome is not None and outcome.settings["num_captions"] == 23
 
 
-def test_a_caption_without_a_token_is_an_error(clip: Any, superclass: Any, context_of: Make) -> None:
-    for objective in (clip, superclass):
-        context = context_of(objective)
-        with pytest.raises(ValueError, match="' ' has no token"):
-            context.targets([{"caption": "a dog"}, {"caption": " "}])
+def test_a_caption_that_a_text_tower_cannot_read_is_an_error(clip: Any, context_of: Make) -> None:
+    with pytest.raises(ValueError, match="' ' has no token"):
+        context_of(clip).tokens(["a dog", " "])
+
+
+def test_a_caption_without_a_label_is_as_likely_for_every_image(superclass: Any, context_of: Make) -> None:
+    """Pointwise mutual information of nothing is 0: such a caption neither wins nor fails."""
+    context = context_of(superclass)
+    labels = context.labels(["a dog", " "])
+    assert labels.valid_B.tolist() == [True, False]
+    with torch.no_grad():
+        log_p_BV = log_probabilities(superclass, torch.randn(3, superclass.feature_width))
+    assert text_scores(log_p_BV, labels.with_probabilities(None))[:, 1].tolist() == [0, 0, 0]

@@ -12,6 +12,7 @@ from scaling.data.labelled import read_labelled_set
 from scaling.evaluate.context import EvaluationContext
 from scaling.evaluate.features import Ranks
 from scaling.evaluate.tasks import TASKS, run_tasks
+from scaling.points import SCORED_BY_HEAD
 from scaling.points import TASKS as TASKS_OF_PLANS
 
 Make = Callable[..., EvaluationContext]
@@ -20,7 +21,7 @@ OF_SUPERCLASS = ["held_out_loss", "linear_probe", "zero_shot_head", "retrieval_h
 
 
 def test_every_task_that_can_be_planned_has_an_evaluator() -> None:
-    assert {name for names in TASKS_OF_PLANS.values() for name in names.values()} == set(TASKS)
+    assert {*TASKS_OF_PLANS, *SCORED_BY_HEAD.values()} == set(TASKS)
 
 
 @pytest.mark.parametrize(("objective", "names"), [("clip", OF_CLIP), ("superclass", OF_SUPERCLASS)])

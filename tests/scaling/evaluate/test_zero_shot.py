@@ -20,7 +20,10 @@ Make = Callable[..., EvaluationContext]
 
 def test_images(context: EvaluationContext) -> tuple[torch.Tensor, np.ndarray[Any, Any]]:
     assert context.labelled is not None
-    crops = [evaluation_crop(decode(sample["jpg"]), context.image_size) for sample in context.labelled.test]
+    crops = [
+        evaluation_crop(decode(sample["jpg"]), context.specification.image_size)
+        for sample in context.labelled.test
+    ]
     return normalise(torch.stack(crops)), np.array([sample["label"] for sample in context.labelled.test])
 
 
@@ -76,6 +79,30 @@ def test_the_length_of_a_class_name_is_no_advantage(superclass: Any, context_of:
     assert context.labelled is not None
     repeated = dataclasses.replace(context.labelled, class_names=("dog dog dog", "red bird bird", "old cat"))
     assert zero_shot_head(context_of(superclass, labelled=repeated)) == zero_shot_head(context)
+
+
+def test_a_class_whose_name_is_no_label_is_never_predicted(superclass: Any, context_of: Make) -> None:
+    context = context_of(superclass)
+    assert context.labelled is not None
+    nameless = dataclasses.replace(context.labelled, class_names=(" ", "red bird", "old cat"))
+    outcome = zero_shot_head(context_of(superclass, labelled=nameless))
+    images, labels = test_images(context)
+    with torch.no_grad():
+        log_p = superclass.head_logits(superclass.image_features(images)).log_softmax(dim=1)
+    names = [context.tokenizer.encode([name])[0] for name in nameless.class_names[1:]]
+    best = 1 + torch.stack([log_p[:, ids].mean(dim=1) for ids in names]).argmax(dim=0).numpy()
+    assert outcome is not None and outcome.settings["classes_without_label"] == 1
+    assert outcome.metrics["top1"] == pytest.approx((best == labels).mean())
+
+
+def test_class_names_that_are_no_labels_at_all_are_an_error(superclass: Any, context_of: Make) -> None:
+    context = context_of(superclass)
+    assert context.labelled is not None
+    nameless = dataclasses.replace(context.labelled, class_names=(" ", " ", " "))
+    with pytest.raises(
+        ValueError, match="no class name .* has a label in the vocabulary of tokenizer 'clip_bpe_4k'"
+    ):
+        zero_shot_head(context_of(superclass, labelled=nameless))
 
 
 @pytest.mark.parametrize("task", [zero_shot, zero_shot_head])

@@ -15,6 +15,8 @@ from scaling.train.idf import DocumentFrequencies
 class FileEngine:
     """An engine whose state is one number; it stands for DeepSpeed where only the files around it matter."""
 
+    device = torch.device("cpu")
+
     def __init__(self) -> None:
         self.state = 0
         self.is_broken = False

@@ -1,3 +1,5 @@
+"""Label statistics: the reference's arithmetic in whole numbers, counted once per global batch."""
+
 from __future__ import annotations
 
 import math
@@ -5,9 +7,11 @@ from collections import Counter
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from model_zoo.targets import LabelSets, TokenRows
-from scaling.train.idf import DocumentFrequencies, ValidRows, build_statistics
+from model_zoo.targets import LabelledTokens, LabelSets, TokenRows
+from scaling.train.idf import DocumentFrequencies, FixedWeights, build_statistics
 
 CPU = torch.device("cpu")
 CAPTIONS = [[1, 2, 3], [2, 3], [3], [], [5, 1]]
@@ -20,39 +24,56 @@ def _labels(captions: list[list[int]], valid: list[bool] | None = None) -> Label
     return LabelSets(
         torch.tensor([label for caption in captions for label in caption], dtype=torch.int64),
         torch.tensor(offsets),
-        torch.tensor(valid if valid is not None else [bool(caption) for caption in captions]),
+        torch.tensor(
+            valid if valid is not None else [bool(caption) for caption in captions], dtype=torch.bool
+        ),
     )
 
 
 def test_weights_are_the_reference_formula_over_all_captions_seen_so_far() -> None:
     statistics = DocumentFrequencies(8, CPU)
-    statistics.observe(_labels(CAPTIONS))
+    weights_V = statistics.observe(_labels(CAPTIONS)).share(1).label_weights_V
     frequencies = Counter(label for caption in CAPTIONS for label in caption)
-    for label, weight in enumerate(statistics.label_weights().tolist()):
+    assert weights_V is not None and torch.equal(weights_V, statistics.label_weights())
+    for label, weight in enumerate(weights_V.tolist()):
         assert weight == pytest.approx(math.log((4 + 1) / (frequencies[label] + 1)), abs=1e-6)
-
-
-def test_the_target_is_the_idf_weight_normalised_over_a_captions_labels() -> None:
-    statistics = DocumentFrequencies(8, CPU)
-    targets, num_valid = statistics.observe(_labels(CAPTIONS))
-    assert isinstance(targets, LabelSets) and targets.probabilities_N is not None
-    weights = statistics.label_weights()[torch.tensor([1, 2, 3])]
-    torch.testing.assert_close(targets.probabilities_N[:3], weights / weights.sum())
-    assert num_valid == 4
 
 
 def test_masked_samples_are_not_counted() -> None:
     statistics = DocumentFrequencies(8, CPU)
-    _, num_valid = statistics.observe(_labels([[1], [1]], valid=[True, False]))
-    assert statistics.counts_V[1] == 1 and statistics.num_samples == 1 and num_valid == 1
+    share = statistics.observe(_labels([[1], [1]], valid=[True, False])).share(1)
+    assert statistics.counts_V[1] == 1 and statistics.num_samples == 1 and share.divisor == 1
 
 
-def test_counting_in_parts_equals_counting_at_once() -> None:
+@given(
+    captions=st.lists(st.sets(st.integers(0, 7), max_size=8).map(sorted), min_size=1, max_size=12),
+    cuts=st.sets(st.integers(1, 11)),
+)
+@settings(max_examples=50, deadline=None)
+def test_counting_in_any_parts_equals_counting_at_once(captions: list[list[int]], cuts: set[int]) -> None:
     whole, parts = DocumentFrequencies(8, CPU), DocumentFrequencies(8, CPU)
-    whole.observe(_labels(CAPTIONS))
-    for caption in CAPTIONS:
-        parts.observe(_labels([caption]))
+    whole.observe(_labels(captions))
+    edges = [0, *sorted(cut for cut in cuts if cut < len(captions)), len(captions)]
+    for start, stop in zip(edges, edges[1:]):
+        parts.observe(_labels(captions[start:stop]))
     assert torch.equal(whole.counts_V, parts.counts_V) and whole.num_samples == parts.num_samples
+    assert whole.counts_V.dtype == whole.num_samples.dtype == torch.int64
+
+
+def test_a_step_that_is_tried_again_counts_once() -> None:
+    """The share may be read by as many forwards, of as many micro-batches, as it takes."""
+    statistics = DocumentFrequencies(8, CPU)
+    counts = statistics.observe(_labels(CAPTIONS))
+    for num_parts in (1, 2, 2, 4):
+        assert counts.share(num_parts).divisor == 4 / num_parts
+    assert statistics.num_samples == 4 and statistics.counts_V.tolist() == [0, 2, 2, 3, 0, 1, 0, 0]
+
+
+def test_a_batch_counts_though_no_loss_asked_for_it() -> None:
+    statistics = DocumentFrequencies(8, CPU)
+    for _ in range(3):
+        statistics.observe(_labels([[1]]))
+    assert statistics.state()["num_samples"] == 3
 
 
 def test_counts_stay_exact_beyond_what_a_float_can_count() -> None:
@@ -70,14 +91,33 @@ def test_restored_counts_continue_where_they_were_saved() -> None:
 
 
 def test_a_batch_without_any_valid_row_does_not_divide_by_zero() -> None:
-    _, num_valid = DocumentFrequencies(8, CPU).observe(_labels([[], []]))
-    assert num_valid == 1
+    assert DocumentFrequencies(8, CPU).observe(_labels([[], []])).share(2).divisor == 0.5
 
 
-def test_without_idf_labels_weigh_the_same_and_token_rows_pass_through() -> None:
-    targets, _ = build_statistics("off", 8, "labels", CPU).observe(_labels([[1, 2]]))
-    assert isinstance(targets, LabelSets) and targets.probabilities_N is not None
-    assert targets.probabilities_N.tolist() == [0.5, 0.5]
+def test_without_idf_labels_weigh_alike_and_only_valid_rows_are_counted() -> None:
+    statistics = build_statistics("off", 8, CPU, None)
     rows = TokenRows(torch.zeros(2, 4, dtype=torch.int64), torch.tensor([True, False]))
-    passed, num_valid = ValidRows(CPU).observe(rows)
-    assert passed is rows and num_valid == 1
+    for targets in (_labels([[1, 2], []]), rows):
+        share = statistics.observe(targets).share(1)
+        assert share.label_weights_V is None and share.divisor == 1
+    assert statistics.state() == {} and statistics.label_weights() is None
+
+
+def test_frozen_weights_are_those_of_the_counting_pass_whatever_is_seen() -> None:
+    counts_V = torch.tensor([0, 9, 99, 4])
+    statistics = build_statistics("frozen", 4, CPU, (counts_V, 99))
+    assert isinstance(statistics, FixedWeights)
+    for captions in ([[1]], [[2], [3, 1]]):
+        weights_V = statistics.observe(_labels(captions)).share(1).label_weights_V
+        assert weights_V is not None
+        torch.testing.assert_close(weights_V, torch.tensor([100.0, 10.0, 1.0, 20.0]).log())
+    assert statistics.state() == {}, "frozen weights are read from their file, not from a checkpoint"
+
+
+def test_an_objective_that_classifies_and_contrasts_counts_its_labels() -> None:
+    labels = _labels(CAPTIONS)
+    rows = TokenRows(torch.zeros(5, 4, dtype=torch.int64), labels.valid_B)
+    both, alone = DocumentFrequencies(8, CPU), DocumentFrequencies(8, CPU)
+    both.observe(LabelledTokens(labels, rows))
+    alone.observe(labels)
+    assert torch.equal(both.counts_V, alone.counts_V)

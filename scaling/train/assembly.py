@@ -1,0 +1,131 @@
+"""A point's parts, put together on one rank: the objective in its engine, the label statistics, the training stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from model_zoo.build import build_objective
+from model_zoo.weights import initial_image_tower_weights, load_weights
+from scaling.assignment import Assignment
+from scaling.data.batches import CaptionSettings, TargetKind
+from scaling.data.stream import (
+    StreamSettings,
+    TrainingStream,
+    machine_lock,
+    one_at_a_time_on_this_machine,
+)
+from scaling.data.tokenizers import load_tokenizer
+from scaling.field_types import RANDOM
+from scaling.labels import VocabularyFacts, read_label_counts, vocabulary_facts
+from scaling.points import RunPoint
+from scaling.residue import note_streaming_segments
+from scaling.science import Science
+from scaling.train.engines import build_engine
+from scaling.train.engines.protocol import Engine, EngineSettings
+from scaling.train.idf import LabelStatistics, build_statistics
+
+
+def assemble_engine(point: RunPoint) -> Engine:
+    """The engine that trains the point, its objective initialised and on its device."""
+    science, placement = point.science, point.placement
+    objective = build_objective(
+        science.specification,
+        seed=science.seed,
+        activation_checkpointing=placement.activation_checkpointing,
+        head_recompute=placement.head_recompute,
+    )
+    if science.image_init != RANDOM:
+        weights = initial_image_tower_weights(
+            str(point.data.image_weights or science.image_init),
+            science.specification.image,
+            image_size=science.image_size,
+            pooling=science.pooling,
+        )
+        load_weights(objective.image_tower, weights, source=science.image_init)
+    per_rank = science.global_batch // placement.num_ranks
+    settings = EngineSettings(
+        global_batch=science.global_batch,
+        micro_batch=placement.micro_batch,
+        num_micro_batches=per_rank // placement.micro_batch,
+        zero_stage=placement.zero_stage,
+        learning_rate=science.learning_rate,
+        weight_decay=science.weight_decay,
+        adam_beta1=science.adam_beta1,
+        adam_beta2=science.adam_beta2,
+        adam_epsilon=science.adam_epsilon,
+        gradient_clipping=science.gradient_clipping,
+        bf16_autocast=science.precision == "bf16_autocast",
+    )
+    return build_engine(placement.engine, objective, settings)
+
+
+def assemble_statistics(point: RunPoint, device: torch.device) -> LabelStatistics:
+    """The label statistics of the point's IDF mode, before the first sample."""
+    science, frozen = point.science, None
+    if science.idf == "frozen":
+        assert point.data.label_counts is not None
+        counts = read_label_counts(
+            point.data.label_counts,
+            choice=point.tokenizer,
+            vocabulary=VocabularyFacts(size=science.vocabulary_size, digest=science.vocabulary_digest),
+            context_length=science.context_length,
+            remove_stop_words=science.remove_stop_words,
+            reference_compat=science.reference_compat,
+        )
+        frozen = torch.from_numpy(counts.counts_V), counts.num_samples
+    return build_statistics(science.idf, science.vocabulary_size, device, frozen)
+
+
+def _check_vocabulary(point: RunPoint) -> None:
+    """The weights' rows belong to the ids of one vocabulary: another would train, and mean nothing."""
+    science, facts = point.science, vocabulary_facts(point.tokenizer)
+    planned = VocabularyFacts(size=science.vocabulary_size, digest=science.vocabulary_digest)
+    if facts != planned:
+        raise ValueError(
+            f"tokenizer {science.tokenizer}: the vocabulary {point.data.vocabulary} has {facts.size:,} ids and the "
+            f"digest {facts.digest!r}, but this run was planned with {planned.size:,} and {planned.digest!r}: the file "
+            "was changed meanwhile. Restore it, or launch the sweep again, which makes another run of it."
+        )
+
+
+def caption_settings(science: Science) -> CaptionSettings:
+    """What captions become: labels where the objective classifies, rows of tokens where it has a text tower."""
+    kind = science.specification.kind
+    with_tokens: TargetKind = "both" if kind.classifies else "tokens"
+    return CaptionSettings(
+        kind="labels" if kind.contrasts is None else with_tokens,
+        context_length=science.context_length,
+        remove_stop_words=science.remove_stop_words,
+        reference_compat=science.reference_compat,
+    )
+
+
+def assemble_stream(
+    point: RunPoint, assignment: Assignment, barrier: Callable[[], None], *, pin_memory: bool
+) -> TrainingStream:
+    """The training stream of this rank; ValueError if the vocabulary is not the one that was planned with."""
+    science = point.science
+    _check_vocabulary(point)
+    settings = StreamSettings(
+        folder=point.data.train,
+        seed=science.seed,
+        global_batch=science.global_batch,
+        image_size=science.image_size,
+        crop_scale_min=science.crop_scale_min,
+        crop_scale_max=science.crop_scale_max,
+        captions=caption_settings(science),
+    )
+    rank = assignment.rank
+    with one_at_a_time_on_this_machine(rank.is_local_leader, barrier, machine_lock(assignment.scratch)):
+        stream = TrainingStream(
+            settings,
+            load_tokenizer(point.tokenizer),
+            num_ranks=rank.num_ranks,
+            num_workers=point.placement.num_workers,
+            pin_memory=pin_memory,
+        )
+    if rank.is_local_leader:
+        note_streaming_segments(assignment.scratch, stream.shared_memory_prefix)
+    return stream
