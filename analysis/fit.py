@@ -31,6 +31,7 @@ class FitStatus(enum.StrEnum):
     OK = "ok"
     NOT_IDENTIFIED = "not_identified"  # the points do not determine the exponent
     TOO_FEW_POINTS = "too_few_points"
+    MIXED_POINTS = "mixed_points"  # the points differ in more than size and samples
     STUCK = "stuck"  # the optimiser did not reach a stationary point
 
 

@@ -23,7 +23,7 @@ FLOPS_LABEL = "training FLOPs (model, 2 x multiply-adds, forward + backward)"
 
 # Okabe & Ito, "Color Universal Design" (2008): distinguishable with every common colour vision.
 _PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_COLOUR_OF = {"superclass": _PALETTE[0], "clip": _PALETTE[1]}
+_COLOUR_OF = dict(zip(("superclass", "clip", "siglip", "superclip", "lit"), _PALETTE))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
 _MANTISSAS = ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), tuple(range(1, 10)))
 BAND_ALPHA = 0.16
@@ -69,7 +69,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def objective_colours(objectives: Sequence[str]) -> dict[str, str]:
-    """A colour per objective; SuperClass and CLIP have theirs in every figure of every sweep."""
+    """A colour per objective; those of this project have theirs in every figure of every sweep."""
     free = iter([colour for colour in _PALETTE if colour not in _COLOUR_OF.values()] * len(objectives))
     return {name: _COLOUR_OF[name] if name in _COLOUR_OF else next(free) for name in objectives}
 

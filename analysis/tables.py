@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.load import metric_columns
-from analysis.study import MetricStudy, ObjectiveLaw, objectives_of
+from analysis.study import MetricStudy, ObjectiveLaw, objectives_of, own_axes
 from analysis.uncertainty import PARAMETERS
 from analysis.wording import ABSENT, flops, number, quantity, score, share, with_interval
 
@@ -34,19 +34,26 @@ class Table:
 
 def cost_table(table: pd.DataFrame) -> Table:
     """One row per run: where it stands, what was planned and what was measured."""
+    axes = own_axes(table)
     headings = (
-        *(("", name) for name in ("run", "status")),
+        *(("", name) for name in ("run", *axes, "status")),
         *(("planned", name) for name in ("parameters", "samples_seen", "train FLOPs", "device-hours")),
         *(("measured", name) for name in ("samples_seen", "train FLOPs", "device-hours", "x planned")),
         *(("measured", name) for name in ("samples/s", "peak memory (GB)", "attempts")),
     )
-    return Table(headings=headings, rows=tuple(_cost_row(run) for run in in_order(table)))
+    return Table(headings=headings, rows=tuple(_cost_row(run, axes) for run in in_order(table)))
 
 
-def _cost_row(run: Mapping[str, Any]) -> tuple[str, ...]:
+def _axis_cells(run: Mapping[str, Any], axes: Sequence[str]) -> list[str]:
+    """The values of the axes that a run's name does not tell."""
+    return [_field_text(axis, run[axis]) for axis in axes]
+
+
+def _cost_row(run: Mapping[str, Any], axes: Sequence[str]) -> tuple[str, ...]:
     planned_hours, hours = _value(run, "planned_device_hours"), _value(run, "measured_device_hours")
     return (
         str(run["run_id"]),
+        *_axis_cells(run, axes),
         f"{run['status']}: {run['reason']}" if run["reason"] else str(run["status"]),
         quantity(_value(run, "parameters")),
         quantity(_value(run, "samples_seen")),
@@ -67,7 +74,8 @@ def score_table(table: pd.DataFrame) -> Table:
     families: dict[str, list[str]] = {}
     for metric in metric_columns(table):
         families.setdefault(metric.replace("_head.", "."), []).append(metric)
-    headings = [("", "run")]
+    axes = own_axes(table)
+    headings = [("", name) for name in ("run", *axes)]
     for members in families.values():
         tasks = " / ".join(member.partition(".")[0] for member in members)
         headings.append((tasks, members[0].partition(".")[2].replace("_recall_at_", " R@").replace("_", " ")))
@@ -77,7 +85,7 @@ def score_table(table: pd.DataFrame) -> Table:
         for members in families.values():
             present = [score(member, float(run[member])) for member in members if not pd.isna(run[member])]
             cells.append(present[0] if present else ABSENT)
-        rows.append((str(run["run_id"]), *cells))
+        rows.append((str(run["run_id"]), *_axis_cells(run, axes), *cells))
     return Table(headings=tuple(headings), rows=tuple(rows))
 
 
