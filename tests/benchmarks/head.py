@@ -14,6 +14,7 @@ they held before, the weight's gradient (V x D in float32) excluded.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import tempfile
@@ -89,7 +90,7 @@ def milliseconds(passes: list[Callable[[], None]], repeats: int) -> list[float]:
 
 
 def peak_bytes(one: Callable[[], None], left_out: int) -> int:
-    """The most that `one` holds at a time beyond what it found, tensors of `left_out` bytes not counted."""
+    """The most that `one` holds at a time beyond what it found, but for what it leaves of `left_out` bytes."""
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if DEVICE == "cuda" else [])
     with profile(activities=activities, profile_memory=True) as record:
         one()
@@ -99,15 +100,21 @@ def peak_bytes(one: Callable[[], None], left_out: int) -> int:
         events = json.loads(record_file.read_text())["traceEvents"]
     kind = 1 if DEVICE == "cuda" else 0
     steps = [
-        (event["ts"], event["args"]["Bytes"])
+        (event["ts"], event["args"]["Addr"], event["args"]["Bytes"])
         for event in events
         if event["name"] == "[memory]" and event["args"]["Device Type"] == kind
     ]
-    held = peak = 0
-    for _, size in sorted(steps, key=lambda step: step[0]):
-        held += size if abs(size) != left_out else 0
-        peak = max(peak, held)
-    return peak
+    changes: list[int] = []
+    freed = set()
+    for _, address, size in sorted(steps, key=lambda step: step[0], reverse=True):
+        if size < 0:
+            freed.add(address)
+        elif address not in freed and size == left_out:
+            continue
+        else:
+            freed.discard(address)
+        changes.append(size)
+    return max(itertools.accumulate(reversed(changes)))
 
 
 def main() -> None:
