@@ -17,6 +17,7 @@ PROCESS_TESTS = (
     "test_stream.py",
     "test_children.py",
     "test_deepspeed_engine.py",
+    "test_head_sharded.py",
 )
 """Files whose tests start process groups and look at shared memory: they run one after another, and first."""
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from scaling.data.rendered import rendered_sample
 from scaling.data.shards import IMAGE_TEXT_COLUMNS, merge_indexes, write_shards
@@ -164,6 +165,16 @@ def test_one_and_two_ranks_train_the_same_model_on_the_same_samples(
         for key, tolerance in (("loss", 1e-4), ("gradient_norm", 1e-3), ("held_out_loss", 1e-4)):
             one, two = (_column(source, key) for source in (single.runs[name], run))
             assert one == pytest.approx(two, rel=tolerance) and len(one) >= 2
+    one, two = (_label_counts(study.runs["superclass"]) for study in (single, finished))
+    assert one["num_samples"] == 1024 and torch.equal(one["counts_V"], two["counts_V"])
+
+
+def _label_counts(run: RunDirectory) -> dict[str, torch.Tensor]:
+    """The document frequencies in the last checkpoint."""
+    folder = run.latest_checkpoint()
+    assert folder is not None
+    counts: dict[str, torch.Tensor] = torch.load(folder / "label-statistics.pt", weights_only=True)
+    return counts
 
 
 def _column(run: RunDirectory, key: str) -> list[float]:
@@ -213,6 +224,9 @@ def test_a_killed_rank_harms_one_point_only_and_the_same_command_finishes_the_st
             {row.task: row.metrics for row in source.record(name).evaluations} for source in (study, finished)
         )
         assert scores == expected_scores
+    counts, expected_counts = (_label_counts(source.runs["superclass"]) for source in (study, finished))
+    assert counts.keys() == expected_counts.keys()
+    assert all(torch.equal(counts[key], expected_counts[key]) for key in counts), "no step was counted twice"
 
 
 def _child_of(run: RunDirectory, rank: int) -> int:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import math
 
+import torch
+from torch import nn
+
+NAMED_WEIGHTS = 5  # that the reason of a failure lists
+
 MOST_SKIPPED_STEPS = 10
 """Steps in a row that DeepSpeed may skip for a non-finite gradient before the run counts as diverged. It skips them
 silently and for ever; a healthy bf16 run skips none (assumption)."""
@@ -27,7 +32,22 @@ class StepGuard:
                 f"the gradients of {self._skipped_in_a_row} steps in a row up to step {step:,} were not finite"
             )
 
-    def check_loss(self, step: int, loss: float) -> None:
+    def check_loss(self, step: int, loss: float, objective: nn.Module) -> None:
         """Look at a loss that was read; equal on all ranks, so that all stop together."""
         if not math.isfinite(loss):
-            raise Diverged(f"the loss is {loss} at step {step:,}")
+            raise Diverged(f"the loss is {loss} at step {step:,}; {describe_non_finite(objective)}")
+
+
+def describe_non_finite(objective: nn.Module) -> str:
+    """Which weights are not finite, by name and shape, for the reason of a run that diverged."""
+    found = [
+        f"{name} {list(parameter.shape)}"
+        for name, parameter in objective.named_parameters()
+        if not torch.isfinite(parameter).all()
+    ]
+    if not found:
+        return "all weights are finite, so the logits of this step are not: look at its samples, or lower learning_rate"
+    more = f" and {len(found) - NAMED_WEIGHTS} more" if len(found) > NAMED_WEIGHTS else ""
+    return (
+        f"not finite: {', '.join(found[:NAMED_WEIGHTS])}{more}. Lower learning_rate, or set gradient_clipping"
+    )

@@ -123,7 +123,7 @@ class TrainingLoop:
         progress.train_seconds = self._watch.seconds()
         self._losses, self._undecodable, self._empty = [], 0, 0
         rate = self._watch.samples_per_second(self._samples_seen)
-        self._guard.check_loss(progress.step, progress.last_loss)
+        self._guard.check_loss(progress.step, progress.last_loss, self._parts.engine.objective)
         self._parts.journal.log(
             {
                 "step": progress.step,

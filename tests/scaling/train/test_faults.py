@@ -3,13 +3,23 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
+from torch import nn
 
 from scaling.train.faults import MOST_SKIPPED_STEPS, Diverged, StepGuard
 
 
-def test_a_loss_that_is_not_finite_ends_the_run() -> None:
-    with pytest.raises(Diverged, match="nan at step 1,000"):
-        StepGuard().check_loss(1000, math.nan)
+def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_weights_that_are_not() -> None:
+    module = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 4))
+    StepGuard().check_loss(1, 0.5, module)
+    with pytest.raises(
+        Diverged, match="nan at step 1,000; all weights are finite, so the logits of this step"
+    ):
+        StepGuard().check_loss(1000, math.nan, module)
+    with torch.no_grad():
+        module[1].weight[3, 1] = math.inf
+    with pytest.raises(Diverged, match=r"inf at step 7; not finite: 1.weight \[4, 2\]. Lower learning_rate"):
+        StepGuard().check_loss(7, math.inf, module)
 
 
 def test_steps_that_the_engine_skips_one_after_another_end_the_run() -> None:

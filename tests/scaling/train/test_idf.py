@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_zoo.targets import LabelledTokens, LabelSets, TokenRows
+from scaling.train.batch_share import PendingCounts
 from scaling.train.idf import DocumentFrequencies, FixedWeights, build_statistics
 
 CPU = torch.device("cpu")
@@ -67,6 +69,23 @@ def test_a_step_that_is_tried_again_counts_once() -> None:
     for num_parts in (1, 2, 2, 4):
         assert counts.share(num_parts).divisor == 4 / num_parts
     assert statistics.num_samples == 4 and statistics.counts_V.tolist() == [0, 2, 2, 3, 0, 1, 0, 0]
+
+
+def test_the_sum_over_ranks_is_awaited_where_it_is_read_and_once() -> None:
+    """Towers and copies to the device run beside it."""
+
+    class Sum:
+        waits = 0
+
+        def wait(self) -> None:
+            self.waits += 1
+
+    work: Any = Sum()
+    counts = PendingCounts(work, lambda: (torch.tensor(4), None))
+    shares = [counts.share(1), counts.share(2)]
+    assert work.waits == 0
+    assert [float(share.divisor) for share in shares] == [4, 2] and shares[0].label_weights_V is None
+    assert work.waits == 1
 
 
 def test_a_batch_counts_though_no_loss_asked_for_it() -> None:
