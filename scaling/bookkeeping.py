@@ -37,7 +37,7 @@ class Bookkeeper:
         self._lease: Lease | None = None
 
     def decide(self, index: int, point: RunPoint) -> Order:
-        """Run a point, or say why not: finished, failed before, other ranks' checkpoint, another launcher's."""
+        """Run a point, or say why not: finished, failed before, another launcher's."""
         run = RunDirectory(self._folder / point.run_id)
         status = run.read_status()
         if run.read_record() is not None:
@@ -47,11 +47,6 @@ class Bookkeeper:
             self._say(
                 index, point, f"{status.state} before ({status.reason}); --retry-failed trains it again"
             )
-            return Order(is_run=False)
-        written_by = run.checkpoint_ranks()
-        if written_by not in (None, point.placement.num_ranks):
-            ranks = f"{written_by} ranks wrote its checkpoint and there are {point.placement.num_ranks}"
-            self._say(index, point, f"{ranks}: use deepspeed --num_accelerators {written_by} launch ...")
             return Order(is_run=False)
         run.path.mkdir(parents=True, exist_ok=True)
         self._lease = Lease.acquire(run.path)

@@ -57,9 +57,9 @@ class Measured(_Frozen):
 
     samples_seen: int  # image-text pairs shown to the model, repeats included
     steps: int
-    num_ranks: int
+    num_ranks: int  # of the last attempt
     train_seconds: float  # wall time inside the training loop, over all attempts
-    device_hours: float  # train_seconds x num_ranks
+    device_hours: float  # train_seconds x ranks, of every attempt
     samples_per_second: float
     peak_memory_bytes: int  # resident set on CPU, allocator peak on an accelerator; the largest rank
     attempts: int
@@ -217,13 +217,6 @@ class RunDirectory:
         """The folder of the last whole checkpoint, None if there is none."""
         latest = self.checkpoints / "latest"
         return self.checkpoints / latest.read_text() if latest.exists() else None
-
-    def checkpoint_ranks(self) -> int | None:
-        """How many ranks wrote the last checkpoint, None if there is none."""
-        folder = self.latest_checkpoint()
-        return (
-            None if folder is None else int(json.loads((folder / "progress.json").read_text())["num_ranks"])
-        )
 
     def read_evaluations(self) -> dict[str, Evaluation]:
         """The latest evaluation of each task."""

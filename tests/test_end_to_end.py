@@ -229,6 +229,35 @@ def test_a_killed_rank_harms_one_point_only_and_the_same_command_finishes_the_st
     assert all(torch.equal(counts[key], expected_counts[key]) for key in counts), "no step was counted twice"
 
 
+def test_a_run_that_lost_half_its_ranks_continues_on_the_others(
+    finished: Study, start_deepspeed: Start, small_rendering: Path, tmp_path: Path
+) -> None:
+    """Two ranks until a kill after the first checkpoint, then one: the same losses, the same samples."""
+    output = tmp_path / "output.txt"
+
+    def start(num_ranks: int) -> subprocess.Popen[str]:
+        command = (*TINY, "--only", "clip-*", "--runs", tmp_path)
+        return start_deepspeed(*command, num_ranks=num_ranks, output=output, SMOKE_DATA=small_rendering)
+
+    process = start(2)
+    (run,) = _wait_for(
+        lambda: [run for run in run_directories(tmp_path / "smoke") if run.checkpoints.exists()]
+    )
+    _wait_for(lambda: (run.checkpoints / "latest").exists())
+    os.kill(_child_of(run, rank=0), signal.SIGKILL)
+    assert process.wait(timeout=300) == 1, output.read_text()
+
+    study = _study(start(1), output, tmp_path)
+    assert study.status == 0, study.output
+    measured = study.record("clip").measured
+    assert (measured.attempts, measured.num_ranks) == (2, 1)
+    assert measured.train_seconds < 3600 * measured.device_hours < 2 * measured.train_seconds
+    assert _rows(run, "samples.jsonl") == _rows(finished.runs["clip"], "samples.jsonl")
+    for key in ("loss", "held_out_loss", "logit_scale"):
+        found, expected = (_column(source, key) for source in (run, finished.runs["clip"]))
+        assert found == pytest.approx(expected, rel=1e-4) and len(found) >= 2
+
+
 def _child_of(run: RunDirectory, rank: int) -> int:
     log = (run.path / f"log-rank{rank}.txt").read_text()
     return int(re.findall(r"process (\d+)", log)[-1])

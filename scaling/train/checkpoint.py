@@ -15,7 +15,7 @@ from scaling.disk import sync_to_disk
 from scaling.records import RunDirectory, write_atomically
 from scaling.train.engines.protocol import Engine
 from scaling.train.idf import LabelStatistics
-from scaling.train.random_state import RandomState
+from scaling.train.random_state import RandomState, seed_rank
 
 KEEP = 2  # the latest, and one before it should the latest turn out unreadable
 
@@ -27,6 +27,7 @@ class Progress:
     num_ranks: int
     step: int = 0
     train_seconds: float = 0.0
+    device_seconds: float = 0.0  # train_seconds of every attempt x its ranks
     undecodable_images: int = 0  # over all ranks
     empty_captions: int = 0  # over all ranks
     skipped_steps: int = 0
@@ -44,6 +45,7 @@ class Checkpointer:
         *,
         rank: int,
         num_ranks: int,
+        seed: int,
         barrier: Callable[[], None],
     ) -> None:
         self._run = run
@@ -51,6 +53,7 @@ class Checkpointer:
         self._statistics = statistics
         self._rank = rank
         self._num_ranks = num_ranks
+        self._seed = seed
         self._barrier = barrier
 
     def save(self, progress: Progress) -> None:
@@ -83,11 +86,19 @@ class Checkpointer:
             shutil.rmtree(old, ignore_errors=True)
 
     def restore(self) -> Progress:
-        """Continue from the latest checkpoint; a fresh Progress if there is none."""
+        """Continue from the latest checkpoint, whatever number of ranks wrote it; a fresh Progress if there is none.
+
+        On another number of ranks the random states of the old ranks have no owner: the new ranks keep theirs, seeded
+        for this step, so that what is dropped at random (patch dropout, drop path) differs, and nothing else.
+        """
         folder = self._run.latest_checkpoint()
         if folder is None:
             return Progress(num_ranks=self._num_ranks)
-        self._engine.load(folder)
+        progress = Progress(**json.loads((folder / "progress.json").read_text()))
+        self._engine.load(folder, progress.num_ranks)
         self._statistics.restore(torch.load(folder / "label-statistics.pt", weights_only=True))
-        RandomState(*torch.load(folder / f"random-state-{self._rank}.pt", weights_only=True)).restore()
-        return Progress(**json.loads((folder / "progress.json").read_text()))
+        if progress.num_ranks == self._num_ranks:
+            RandomState(*torch.load(folder / f"random-state-{self._rank}.pt", weights_only=True)).restore()
+        else:
+            seed_rank(self._seed, self._rank, progress.step)
+        return dataclasses.replace(progress, num_ranks=self._num_ranks)

@@ -120,7 +120,9 @@ class TrainingLoop:
         progress.last_loss = means.pop("loss")
         progress.undecodable_images += sum_over_ranks(self._undecodable, device)
         progress.empty_captions += sum_over_ranks(self._empty, device)
-        progress.train_seconds = self._watch.seconds()
+        seconds = self._watch.seconds()
+        progress.device_seconds += (seconds - progress.train_seconds) * progress.num_ranks
+        progress.train_seconds = seconds
         self._losses, self._undecodable, self._empty = [], 0, 0
         rate = self._watch.samples_per_second(self._samples_seen)
         self._guard.check_loss(progress.step, progress.last_loss, self._parts.engine.objective)

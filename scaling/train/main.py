@@ -47,6 +47,7 @@ def run_point(assignment: Assignment) -> None:
             statistics,
             rank=assignment.rank.rank,
             num_ranks=assignment.rank.num_ranks,
+            seed=point.science.seed,
             barrier=_barrier,
         )
         progress = checkpointer.restore()

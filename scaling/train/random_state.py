@@ -44,6 +44,6 @@ class RandomState:
             now.restore()
 
 
-def seed_rank(seed: int, rank: int) -> None:
-    """Seed this rank's generators: ranks drop different patches, and a run's draws follow from its seed."""
-    torch.manual_seed(xxhash.xxh64_intdigest(f"{seed}/{rank}") % 2**63)
+def seed_rank(seed: int, rank: int, step: int = 0) -> None:
+    """Seed this rank's generators from a step on: ranks drop different patches, and draws follow from the run's seed."""
+    torch.manual_seed(xxhash.xxh64_intdigest(f"{seed}/{rank}/{step}") % 2**63)

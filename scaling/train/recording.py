@@ -49,7 +49,7 @@ def make_record(
             steps=progress.step,
             num_ranks=num_ranks,
             train_seconds=progress.train_seconds,
-            device_hours=progress.train_seconds * num_ranks / 3600,
+            device_hours=progress.device_seconds / 3600,
             samples_per_second=samples_seen / progress.train_seconds,
             peak_memory_bytes=peak_memory,
             attempts=assignment.attempt,

@@ -56,16 +56,12 @@ def test_an_interrupted_point_simply_continues(state: Any, run: RunDirectory, po
     assert _books(run).decide(0, point).attempt == 2
 
 
-def test_a_checkpoint_of_other_ranks_is_left_alone_with_the_number_to_use(
-    run: RunDirectory, point: RunPoint, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_checkpoint_of_other_ranks_is_continued(run: RunDirectory, point: RunPoint) -> None:
     checkpoint = run.checkpoints / "step-000000008"
     checkpoint.mkdir(parents=True)
     (checkpoint / "progress.json").write_text(json.dumps({"num_ranks": 8}))
     (run.checkpoints / "latest").write_text(checkpoint.name)
-    assert not _books(run).decide(0, point).is_run
-    assert "--num_accelerators 8" in capsys.readouterr().out
-    assert run.read_status().state == "queued", "nothing was touched"
+    assert _books(run).decide(0, point).is_run
 
 
 def test_the_end_of_a_point_is_written_down_and_its_lease_released(

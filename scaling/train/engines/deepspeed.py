@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import deepspeed
 import torch
+import torch.distributed as dist
 from deepspeed.accelerator import get_accelerator
 from deepspeed.utils import safe_set_full_fp32_param
 from torch import Tensor, nn
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from model_zoo.build import weight_decay_groups
 from model_zoo.targets import BatchShare
 from scaling.train.engines.protocol import EngineSettings, StepReport, UnderAutocast
+from scaling.train.engines.repartition import repartition
 
 TAG = "engine"
 
@@ -64,7 +67,20 @@ class DeepSpeedEngine:
     def save(self, folder: Path) -> None:
         self._engine.save_checkpoint(str(folder), tag=TAG, save_latest=False)
 
-    def load(self, folder: Path) -> None:
+    def load(self, folder: Path, written_by: int) -> None:
+        if written_by == dist.get_world_size():
+            self._load(folder)
+            return
+        recut = folder / f"for-{dist.get_world_size()}-ranks"
+        if dist.get_rank() == 0:
+            repartition(folder / TAG, recut / TAG, dist.get_world_size())
+        dist.barrier()
+        self._load(recut)
+        dist.barrier()
+        if dist.get_rank() == 0:
+            shutil.rmtree(recut)
+
+    def _load(self, folder: Path) -> None:
         path, _ = self._engine.load_checkpoint(str(folder), tag=TAG)
         if path is None:
             raise RuntimeError(f"{folder}: DeepSpeed found no checkpoint to load")

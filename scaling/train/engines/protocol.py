@@ -67,8 +67,8 @@ class Engine(Protocol):
         """Write this engine's state below `folder`; called by all ranks."""
         ...
 
-    def load(self, folder: Path) -> None:
-        """Restore what `save` wrote under as many ranks."""
+    def load(self, folder: Path, written_by: int) -> None:
+        """Restore what `save` wrote there on `written_by` ranks, however many there are now; called by all ranks."""
         ...
 
     def weights(self) -> dict[str, Tensor]:

@@ -20,18 +20,22 @@ class FileEngine:
     def __init__(self) -> None:
         self.state = 0
         self.is_broken = False
+        self.written_by = 0  # by `load`
 
     def save(self, folder: Path) -> None:
         (folder / "state.txt").write_text(str(self.state))
         if self.is_broken:
             raise OSError("No space left on device")
 
-    def load(self, folder: Path) -> None:
+    def load(self, folder: Path, written_by: int) -> None:
+        self.written_by = written_by
         self.state = int((folder / "state.txt").read_text())
 
 
-def _checkpointer(run: RunDirectory, engine: Any, statistics: DocumentFrequencies) -> Checkpointer:
-    return Checkpointer(run, engine, statistics, rank=0, num_ranks=1, barrier=lambda: None)
+def _checkpointer(
+    run: RunDirectory, engine: Any, statistics: DocumentFrequencies, num_ranks: int = 1
+) -> Checkpointer:
+    return Checkpointer(run, engine, statistics, rank=0, num_ranks=num_ranks, seed=0, barrier=lambda: None)
 
 
 @pytest.fixture
@@ -67,7 +71,21 @@ def test_everything_saved_comes_back(run: RunDirectory, statistics: DocumentFreq
     assert _checkpointer(run, fresh, counts).restore() == progress
     assert fresh.state == 7 and torch.equal(counts.counts_V, statistics.counts_V) and counts.num_samples == 1
     assert torch.equal(torch.get_rng_state(), random_state)
-    assert run.checkpoint_ranks() == 1
+    assert fresh.written_by == 1
+
+
+def test_another_number_of_ranks_continues_with_draws_of_its_own(
+    run: RunDirectory, statistics: DocumentFrequencies
+) -> None:
+    """The states of the ranks that are gone belong to nobody; nothing is drawn twice by two ranks."""
+    _checkpointer(run, FileEngine(), statistics, num_ranks=2).save(Progress(num_ranks=2, step=5))
+    state, engine = torch.get_rng_state(), FileEngine()
+    progress = _checkpointer(run, engine, statistics, num_ranks=1).restore()
+    assert (engine.written_by, progress.num_ranks, progress.step) == (2, 1, 5)
+    drawn = torch.get_rng_state()
+    assert not torch.equal(drawn, state)
+    _checkpointer(run, engine, statistics, num_ranks=1).restore()
+    assert torch.equal(torch.get_rng_state(), drawn), "a function of seed, rank and step"
 
 
 def test_the_last_two_checkpoints_are_kept_and_half_written_ones_are_not(
