@@ -22,7 +22,9 @@ every_sweep = pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem
 
 
 @pytest.fixture(autouse=True)
-def data_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Sweeps are planned as on a fresh machine, whatever this one has rendered."""
+    monkeypatch.chdir(tmp_path)
     for path in SWEEPS:
         for name in re.findall(r"\$\{(\w+)\}", path.read_text()):
             monkeypatch.setenv(name, "/nowhere")
