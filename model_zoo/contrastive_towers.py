@@ -4,17 +4,22 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model_zoo.batch_norm import update_running_statistics
+from model_zoo.objective import check_pairs
 from model_zoo.precision import at_least_fp32
 from model_zoo.specification import ObjectiveSpecification
+from model_zoo.targets import BatchShare
 from model_zoo.text_tower import TextTower
 
 
-class ContrastiveTowers(nn.Module):
+class ContrastiveTowers(nn.Module, ABC):
     """Images and captions to embeddings of length 1.  Clip, SigLip, SuperClip and Lit add their losses.
 
     `logit_scale` is the natural logarithm of the inverse temperature, as in CLIP (arXiv 2103.00020: ln(1/0.07)
@@ -42,6 +47,19 @@ class ContrastiveTowers(nn.Module):
         self.image_projection = _projection(image.width, image.embed_width, bias=image.projection_bias)
         self.text_projection = _projection(text_tower.feature_width, image.embed_width, bias=False)
         self.logit_scale = nn.Parameter(torch.full([1], float(specification.logit_scale_init)))
+
+    def forward(self, images_BCHW: Tensor, targets: Any, share: BatchShare) -> dict[str, Tensor]:
+        """The losses of a batch, see `losses`."""
+        return self.losses(self.encode(images_BCHW, targets), targets, share)
+
+    def encode(self, images_BCHW: Tensor, targets: Any) -> tuple[Tensor, ...]:
+        """Image and caption embeddings [B, E] of length 1; `targets` are TokenRows."""
+        check_pairs(images_BCHW, targets)
+        return self.encode_image(images_BCHW), self.encode_text(targets.tokens_BL)
+
+    @abstractmethod
+    def losses(self, encoded: tuple[Tensor, ...], targets: Any, share: BatchShare) -> dict[str, Tensor]:
+        """{"loss", ...} of what `encode` returned."""
 
     def image_features(self, images_BCHW: Tensor) -> Tensor:
         """Pooled features [B, D], before the projection."""

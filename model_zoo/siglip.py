@@ -1,6 +1,6 @@
 """SigLIP (arXiv 2303.15343): for every image and caption of a batch, say whether they belong together."""
 
-# Shapes.  B samples, C channels, H W pixels, E joint embedding.
+# Shapes.  B samples, E joint embedding.
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from model_zoo.contrastive_losses import pairwise_sigmoid
 from model_zoo.contrastive_towers import ContrastiveTowers
-from model_zoo.objective import check_pairs
 from model_zoo.specification import ObjectiveSpecification
 from model_zoo.targets import BatchShare, TokenRows
 from model_zoo.text_tower import TextTower
@@ -27,15 +26,6 @@ class SigLip(ContrastiveTowers):
     ) -> None:
         super().__init__(specification, image_tower, text_tower)
         self.logit_bias = nn.Parameter(torch.full([1], float(specification.logit_bias_init)))
-
-    def forward(self, images_BCHW: Tensor, targets: TokenRows, share: BatchShare) -> dict[str, Tensor]:
-        """{"loss", "logit_scale", "logit_bias"}, see `losses`."""
-        return self.losses(self.encode(images_BCHW, targets), targets, share)
-
-    def encode(self, images_BCHW: Tensor, targets: TokenRows) -> tuple[Tensor, Tensor]:
-        """Image and caption embeddings [B, E] of length 1."""
-        check_pairs(images_BCHW, targets)
-        return self.encode_image(images_BCHW), self.encode_text(targets.tokens_BL)
 
     def losses(self, encoded: tuple[Tensor, ...], targets: TokenRows, share: BatchShare) -> dict[str, Tensor]:
         """{"loss", "logit_scale", "logit_bias"}: the sigmoid loss of valid images x captions / divisor."""

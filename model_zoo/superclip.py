@@ -34,10 +34,6 @@ class SuperClip(ContrastiveTowers):
         self.contrastive_weight = specification.contrastive_weight
         self.classification_weight = specification.classification_weight
 
-    def forward(self, images_BCHW: Tensor, targets: LabelledTokens, share: BatchShare) -> dict[str, Tensor]:
-        """{"loss", "contrastive_loss", "classification_loss", "logit_scale"}, see `losses`."""
-        return self.losses(self.encode(images_BCHW, targets), targets, share)
-
     def encode(self, images_BCHW: Tensor, targets: LabelledTokens) -> tuple[Tensor, Tensor, Tensor]:
         """Pooled features [B, D]; image and caption embeddings [B, E] of length 1."""
         check_pairs(images_BCHW, targets)
