@@ -13,7 +13,12 @@ from types import FrameType
 from scaling.parent import Parent, Terminated
 from scaling.plan import Plan, plan_sweep, write_plan
 from scaling.points import RunPoint, resolve_points
-from scaling.preflight import check_data, check_output_folder, detect_accelerator
+from scaling.preflight import (
+    check_data,
+    check_output_folder,
+    detect_accelerator,
+    fetch_image_weights,
+)
 from scaling.ranks import Rank, current_rank
 from scaling.spec import SweepError, load_sweep
 
@@ -80,6 +85,8 @@ def _prepare(options: argparse.Namespace, rank: Rank, has_cuda: bool) -> tuple[l
         )
     check_output_folder(options.runs / sweep.name)
     check_data(points, read_all=rank.is_main)
+    if rank.is_local_leader:
+        fetch_image_weights(points)
     if rank.is_main:
         write_plan(plan, options.runs / sweep.name / "plan.json")
     return chosen, plan

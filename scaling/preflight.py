@@ -11,6 +11,7 @@ from pathlib import Path
 from scaling.data.indexed import preflight
 from scaling.data.tokenizers import load_tokenizer
 from scaling.data_paths import DataPaths
+from scaling.field_types import FROM_TIMM
 from scaling.hardware import ACCELERATORS, accelerator_for_device_name
 from scaling.points import RunPoint
 from scaling.shard_index import read_shard_index
@@ -45,6 +46,17 @@ def _check_sizes(point: RunPoint, unique: int, held_out: int) -> None:
             f"({point.evaluation.batch:,}), on which the held-out loss of this objective is defined: lower "
             "evaluate.batch."
         )
+
+
+def fetch_image_weights(points: Sequence[RunPoint]) -> None:
+    """Bring the pretrained towers that points start from into this machine's cache, once and not once a rank."""
+    sources = dict.fromkeys(point.science.image_init for point in points)
+    for source in (source for source in sources if source.startswith(FROM_TIMM)):
+        from model_zoo.weight_files import (
+            timm_pretrained,  # torch and timm, which a launcher does not need else
+        )
+
+        timm_pretrained(source.removeprefix(FROM_TIMM))
 
 
 def check_output_folder(folder: Path) -> None:
