@@ -5,7 +5,8 @@ Read in this order; each imports only those before it, and the first line's load
 tower_shapes -> architectures -> specification -> tower_counts -> counts
 -> targets -> precision, across_ranks
 -> batch_norm -> image_tower; text_tower
--> classification_losses -> streamed_logits -> fused_classification -> classification_head
+-> positives -> negatives -> classification_losses; tiling -> streamed_logits -> fused_classification
+-> classification_head
 -> contrastive_losses
 -> objective -> superclass; contrastive_towers -> clip, siglip, superclip, lit -> build
 -> renaming -> open_clip_format -> weight_files -> weights; transformers_format -> exported_files -> export

@@ -1,5 +1,5 @@
 """Scaling-study harness.  Read the modules in this order; each imports only those before it.
 
-units -> science -> spec -> points -> hardware -> placement -> cost -> confounds -> plan -> records
-      -> ranks -> agreement -> children -> parent -> launch;  data/ -> train/, evaluate/;  cli is the face.
+units -> field_types -> science_rules -> science -> placement -> spec -> records, labels -> point_files
+      -> hardware -> cost -> confounds -> points -> plan -> ranks -> agreement -> children -> parent -> launch;  data/ -> train/, evaluate/;  cli is the face.
 """
