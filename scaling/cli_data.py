@@ -33,31 +33,76 @@ def render(
 
 @data_app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="SRC")],
+    source: Annotated[str, typer.Argument(metavar="SRC", help="file, folder, pattern, URL or pipe:COMMAND")],
     destination: Annotated[Path, typer.Argument(metavar="DST")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="tars, table (csv, parquet), saved (Hugging Face), images (with caption files), classes (folders), "
+            "imagenet, pets, cars, cifar10 or coco"
+        ),
+    ] = "auto",
+    image_column: Annotated[str, typer.Option(help="of a table: image bytes or paths")] = "image",
+    caption_column: Annotated[str, typer.Option(help="of a table")] = "caption",
+    key_column: Annotated[str | None, typer.Option(help="of a table; default: rows are counted")] = None,
+    resize: Annotated[
+        int | None, typer.Option(help="shorter side at most, pixels; default: untouched")
+    ] = None,
+    quality: Annotated[int | None, typer.Option(help="JPEG quality of what is resized; default: 95")] = None,
+    min_side: Annotated[int | None, typer.Option(help="leave out images with a shorter side below")] = None,
+    hashes: Annotated[str, typer.Option(help="of every shard, by comma; xxh64 always")] = "xxh64",
+    compression: Annotated[
+        str | None, typer.Option(help="zstd, zstd:7, ... for training sets only: evaluation reads none")
+    ] = None,
+    shuffle_seed: Annotated[
+        int | None,
+        typer.Option(
+            help="put training samples in random order; needs the space twice, 8 bytes of memory a sample"
+        ),
+    ] = None,
     workers: Workers = usable_cpus(),
 ) -> None:
-    """Convert webdataset tars (img2dataset, DataComp: .jpg .txt .json) into MDS shards."""
-    from scaling.data.convert import convert_tars
+    """Convert images with captions or classes into MDS shards; the same command continues a killed one."""
+    from scaling.data.conversion_settings import conversion_settings
+    from scaling.data.convert import convert as convert_source
+    from scaling.data.rows import Columns
     from scaling.tables import manifest_table
 
-    manifest = convert_tars(source, destination, workers=workers)
+    manifest = convert_source(
+        source,
+        destination,
+        kind=kind,
+        columns=Columns(image=image_column, caption=caption_column, key=key_column),
+        settings=conversion_settings(
+            resize=resize,
+            quality=quality,
+            min_side=min_side,
+            hashes=hashes,
+            compression=compression,
+            shuffle_seed=shuffle_seed,
+        ),
+        workers=workers,
+    )
     Console().print(manifest_table(destination, manifest))
 
 
 @data_app.command()
-def check(folder: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
-    """Verify the shards of an MDS folder: presence, sizes, hashes."""
-    from scaling.data.indexed import preflight
-    from scaling.shard_index import read_shard_index
+def check(
+    folder: Annotated[Path, typer.Argument(metavar="DIR")],
+    decode: Annotated[float, typer.Option(help="share of the samples to decode, 0 to 1")] = 0.01,
+    examples: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="write some images with their captions")
+    ] = None,
+    workers: Workers = usable_cpus(),
+) -> None:
+    """Verify MDS folders: index, sizes, hashes, counts, a share of the images; exit code 1 if damaged."""
+    from scaling.data import check_command
 
-    found = preflight(folder)
-    samples = read_shard_index(folder).num_samples
-    Console().print(
-        f"{folder}: {samples:,} samples in {found.num_shards:,} shards, {found.num_bytes:,} bytes; "
-        f"hashes {found.hashes}" + (f" ({found.reason})" if found.reason else ""),
-        soft_wrap=True,
+    is_whole = check_command.check(
+        folder, decode=decode, examples=examples, workers=workers, console=Console()
     )
+    if not is_whole:
+        raise typer.Exit(1)
 
 
 @data_app.command()

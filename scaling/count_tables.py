@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from scaling.vocabulary_files import CountsFile, WordVocabulary
+from scaling.vocabulary_files import CountsFile, Lengths, WordVocabulary
 
 NUM_SHOWN = 5  # most frequent labels
 
@@ -47,7 +47,19 @@ def vocabulary_table(vocabulary: WordVocabulary) -> Table:
 
 
 def _captions(counted: CountsFile | WordVocabulary) -> list[tuple[str, str]]:
-    return [("captions", f"{_num_captions(counted):,}, {counted.num_empty:,} of them without labels")]
+    rows = [("captions", f"{_num_captions(counted):,}, {counted.num_empty:,} of them without labels")]
+    if (found := counted.captions) is None:
+        return rows
+    rows.append(("words per caption", _lengths(found.words)))
+    if found.tokens is not None:
+        rows.append(("tokens per caption", _lengths(found.tokens)))
+    rows.append(("captions that repeat another", f"{found.duplicate_share:.2%}"))
+    return rows
+
+
+def _lengths(lengths: Lengths) -> str:
+    middle, most = lengths.quantiles[0.5], lengths.quantiles[0.99]
+    return f"{lengths.mean:.1f}; half at most {middle:,}, 99 % at most {most:,}, longest {lengths.longest:,}"
 
 
 def _num_captions(counted: CountsFile | WordVocabulary) -> int:

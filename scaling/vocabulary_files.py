@@ -30,6 +30,31 @@ class Coverage(_Frozen):
     sizes: dict[int, int]  # labels that stand in at least so many captions
 
 
+QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)  # shares of the captions
+
+
+class Lengths(_Frozen):
+    """How long captions are."""
+
+    mean: float
+    quantiles: dict[float, int]  # by share of the captions: the length that so many do not exceed
+    longest: int
+
+
+class CaptionStatistics(_Frozen):
+    """What captions a data set has, cleaned as every tokenizer gets them."""
+
+    num_captions: int
+    num_distinct: int
+    words: Lengths
+    tokens: Lengths | None  # of the counted tokenizer, before any is cut off; None where its tokens are words
+
+    @property
+    def duplicate_share(self) -> float:
+        """The share of the captions that repeat another one."""
+        return 1 - self.num_distinct / max(1, self.num_captions)
+
+
 class WordVocabulary(_Frozen):
     """`words.json`: the labels of a word vocabulary by falling count, ties by word, and what they were counted on."""
 
@@ -45,6 +70,7 @@ class WordVocabulary(_Frozen):
     num_empty: int  # captions without
     zero_label_policy: str = ZERO_LABEL_POLICY
     coverage: Coverage
+    captions: CaptionStatistics | None = None  # None in files made before they were counted
     words: list[str]
     counts: list[int]  # captions that have the label
 
@@ -78,6 +104,7 @@ class CountsFile(_Frozen):
     data_digest: str  # of the counted data set, as in a run's science
     num_samples: int  # captions with at least one label: the N of the inverse document frequency
     num_empty: int  # captions without
+    captions: CaptionStatistics | None = None  # None in files made before they were counted
     counts: list[int]  # captions that have the label, by id
 
     @model_validator(mode="after")

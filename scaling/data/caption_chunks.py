@@ -9,19 +9,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
-
 from scaling.data.indexed import IndexedDataset
+from scaling.data.progress import bar
 from scaling.orphans import end_with_parent
 
 SAMPLES_PER_CHUNK = 4096  # a tenth of a second of work; the same for any number of processes
@@ -40,19 +29,11 @@ def map_captions(
     starts = range(0, len(dataset), SAMPLES_PER_CHUNK)
     chunks = [range(start, min(start + SAMPLES_PER_CHUNK, len(dataset))) for start in starts]
     work = functools.partial(_on_chunk, function, folder)
-    columns = TextColumn("samples"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
-        task = bar.add_task("", total=len(dataset))
+    with bar("samples", enabled=progress) as shown:
+        task = shown.add_task("", total=len(dataset))
         for chunk, result in zip(chunks, _results(work, chunks, min(workers, len(chunks))), strict=True):
-            bar.update(task, completed=chunk.stop)
+            shown.update(task, completed=chunk.stop)
             yield result
-
-
-class _Rate(ProgressColumn):
-    """Samples per second, from the start."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.completed / task.elapsed:,.0f}/s" if task.elapsed else "")
 
 
 def _results(work: Callable[[range], Result], chunks: list[range], workers: int) -> Iterator[Result]:

@@ -1,101 +1,103 @@
-"""Webdataset tars (img2dataset, DataComp) -> MDS shards: in parallel, resumable, nothing left out unsaid.
+"""Image-caption data of any source -> MDS shards: in parallel, resumable, nothing left out unsaid.
 
-One tar becomes one folder `part-00000`: written aside, synced to disk and renamed when whole, so that a
-re-run continues where a killed one stopped.  The parts' indexes are then merged; `manifest.json` accounts for
-every sample.
+A group of the source (a tar, ten thousand rows or files) becomes one folder `part-00000`, so that a re-run continues
+where a killed one stopped.  The parts' indexes are then merged; `manifest.json` accounts for every sample.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import multiprocessing
 import re
-import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from scaling.data.manifest import Manifest, Part, SetManifest, read_part, sum_rejects
-from scaling.data.shards import IMAGE_TEXT_COLUMNS, merge_indexes, shard_bytes, write_shards
-from scaling.data.tars import Sample, TarSamples
-from scaling.disk import sync_to_disk
-from scaling.orphans import end_with_parent
+from scaling.data.conversion_parts import PartJob, is_finished, run_jobs, write_part
+from scaling.data.conversion_settings import ConversionSettings
+from scaling.data.labelled_sources import Classes
+from scaling.data.manifest import (
+    LabelledManifest,
+    Manifest,
+    SetManifest,
+    read_part,
+    read_set_manifest,
+    sum_rejects,
+)
+from scaling.data.rows import Columns
+from scaling.data.samples import Group
+from scaling.data.shards import LARGEST_SHARD_BYTES, merge_indexes, shard_bytes
+from scaling.data.shuffled_sets import UNSHUFFLED, remove_unshuffled, shuffle_set
+from scaling.data.sources import TRAINING_SETS, Source, find_source
+from scaling.data_paths import LABELLED_TEXTS
 from scaling.records import WriteError, write_atomically
 from scaling.shard_index import read_shard_index
 
-SETS = {
-    "train": "train",
-    "val": "validation",
-    "validation": "validation",
-}  # folder of the source: of the result
 SMALL_BYTES = 2**30  # a source up to this size has every image decoded
 DECODE_EVERY = 16  # of a larger one, one image in so many: full decoding would take 90 % of the time
 OWN_FILES = re.compile(r"part-\d{5,}(\.tmp)?|index\.json|manifest\.json|\.verified\.json|\..*\.tmp")
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class _Job:
-    """One tar to convert."""
-
-    tar: Path
-    source: str
-    folder: Path
-    size_limit: int  # of a shard, bytes
-    decode_every: int
+Jobs = Mapping[Path, list[PartJob]]  # by the folder of their set
 
 
 def convert_tars(source: Path, destination: Path, *, workers: int = 1, progress: bool = True) -> Manifest:
-    """What was made of the tars below `source`, or of the tar `source`: MDS shards in `destination`.
+    """What was made of the tars below `source`, or of the tar `source`: MDS shards in `destination`."""
+    return convert(str(source), destination, kind="tars", workers=workers, progress=progress)
 
-    If `source` has folders train and val (or validation), they become `destination`/train and /validation.
-    Raises ValueError for a source without tars or usable samples and for a destination that holds something
-    else, WriteError when the destination cannot be written.
+
+def convert(
+    location: str,
+    destination: Path,
+    *,
+    kind: str = "auto",
+    columns: Columns = Columns(),
+    settings: ConversionSettings = ConversionSettings(),
+    workers: int = 1,
+    progress: bool = True,
+) -> Manifest:
+    """What was made of a source: MDS shards in `destination`, or in a folder of it for each set of the source.
+
+    If a source of captions has folders train and val (or validation), they become `destination`/train and
+    /validation; sources of classes become train and test.  Raises ValueError for a source without usable samples
+    and for a destination that holds something else, WriteError when the destination cannot be written.
     """
-    sets = {destination / name: tars for name, tars in _find_sets(source).items()}
-    _prepare(destination, sets)
-    jobs = {folder: _jobs(source, folder, tars) for folder, tars in sets.items()}
-    pending = [job for found in jobs.values() for job in found if not _is_finished(job)]
-    _run_jobs(pending, workers=workers, progress=progress)
-    return Manifest(sets={folder: _finish_set(folder, found) for folder, found in jobs.items()})
+    source = find_source(location, kind=kind, columns=columns)
+    sets = {destination / name: groups for name, groups in source.sets.items()}
+    chosen = {destination / name: _settings_of(name, source, settings) for name in source.sets}
+    _prepare(destination, source)
+    done = {folder: _shuffled_before(folder, groups, chosen[folder]) for folder, groups in sets.items()}
+    jobs = {folder: _jobs(folder, sets[folder], chosen[folder]) for folder in sets if done[folder] is None}
+    pending = [job for found in jobs.values() for job in found if not is_finished(job)]
+    run_jobs(write_part, pending, workers=workers, progress=progress)
+    for folder, found in jobs.items():
+        parts = _ordered(folder, found, chosen[folder], location, workers=workers, progress=progress)
+        done[folder] = _finish_set(folder, found, parts, source.kind, chosen[folder])
+    manifest = Manifest(sets={folder: found for folder, found in done.items() if found is not None})
+    if source.classes is not None:
+        _write_classes(destination, source.kind, source.classes, manifest)
+    return manifest
 
 
-def _find_sets(source: Path) -> dict[str, list[Path]]:
-    """The tars of each set, by folder of the destination; "" is the destination itself."""
-    if not source.exists():
-        raise ValueError(f"{source} does not exist: give a folder of webdataset tars, or one tar.")
-    if source.is_file():
-        return {"": [source]}
-    split = {name: SETS[name] for name in SETS if (source / name).is_dir()}
-    if len(split) > len(set(split.values())):
-        raise ValueError(f"{source} has both val and validation: keep one of them.")
-    if split and any(source.glob("*.tar")):
+def _settings_of(name: str, source: Source, settings: ConversionSettings) -> ConversionSettings:
+    """The settings of one set: only training sets are compressed or shuffled."""
+    if source.classes is not None and settings.compression is not None:
         raise ValueError(
-            f"{source} has tars beside {' and '.join(split)}: it is not clear to which set they belong."
+            f"--compression {settings.compression} with a {source.kind} source: evaluation reads uncompressed shards "
+            "only, and JPEG files hardly shrink. Leave it out."
         )
-    folders = {made: source / name for name, made in split.items()} or {"": source}
-    sets = {made: sorted(folder.rglob("*.tar")) for made, folder in folders.items()}
-    empty = [folders[made] for made, tars in sets.items() if not tars]
-    if empty:
-        raise ValueError(
-            f"{empty[0]} holds no .tar file: the source must be webdataset tars (img2dataset, DataComp), "
-            "with members such as 000000.jpg, 000000.txt and 000000.json."
-        )
-    return sets
+    if name in TRAINING_SETS:
+        return settings
+    return settings.model_copy(update={"compression": None, "shuffle_seed": None})
 
 
-def _prepare(destination: Path, sets: Collection[Path]) -> None:
+def _prepare(destination: Path, source: Source) -> None:
     """The folders exist, can be written and hold nothing but an earlier attempt of this conversion."""
+    folders = {destination / name for name in source.sets}
     try:
-        for folder in sets:
+        for folder in folders:
             _refuse_others(folder, OWN_FILES.fullmatch)
-        if destination not in sets:
-            _refuse_others(destination, {folder.name for folder in sets}.__contains__)
-        for folder in sets:
+        if destination not in folders:
+            own = {*source.sets, *((*LABELLED_TEXTS, "manifest.json") if source.classes else ())}
+            _refuse_others(destination, own.__contains__)
+        for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
@@ -110,112 +112,93 @@ def _refuse_others(folder: Path, is_own: Callable[[str], object]) -> None:
         raise ValueError(f"{folder} already holds {others[0]}: choose an empty folder for the data set.")
 
 
-def _jobs(source: Path, folder: Path, tars: list[Path]) -> list[_Job]:
-    num_bytes = sum(tar.stat().st_size for tar in tars)
-    return [
-        _Job(
-            tar=tar,
-            source=tar.relative_to(source).as_posix() if tar != source else tar.name,
-            folder=folder / f"part-{number:05d}",
-            size_limit=shard_bytes(num_bytes),
-            decode_every=1 if num_bytes <= SMALL_BYTES else DECODE_EVERY,
+def _shuffled_before(folder: Path, groups: list[Group], settings: ConversionSettings) -> SetManifest | None:
+    """The manifest of a shuffled set that is there already, whose parts cannot be told from their groups."""
+    manifest = read_set_manifest(folder) if settings.shuffle_seed is not None else None
+    if manifest is None:
+        return None
+    is_same = len(manifest.parts) == len(groups) and all(
+        part.source == group.name and group.num_bytes in (None, part.source_bytes)
+        for part, group in zip(manifest.parts, groups)
+    )
+    if manifest.settings != settings or not is_same:
+        raise ValueError(
+            f"{folder} was made from another source or with other settings: convert to an empty folder."
         )
-        for number, tar in enumerate(tars)
+    remove_unshuffled(folder)
+    return manifest
+
+
+def _jobs(folder: Path, groups: list[Group], settings: ConversionSettings) -> list[PartJob]:
+    sizes = [group.content_bytes for group in groups]
+    num_bytes = None if None in sizes else sum(filter(None, sizes))
+    is_shuffled = settings.shuffle_seed is not None
+    return [
+        PartJob(
+            group=group,
+            folder=(folder / UNSHUFFLED if is_shuffled else folder) / f"part-{number:05d}",
+            size_limit=LARGEST_SHARD_BYTES if num_bytes is None else shard_bytes(num_bytes),
+            decode_every=1 if num_bytes is not None and num_bytes <= SMALL_BYTES else DECODE_EVERY,
+            settings=settings.uncompressed() if is_shuffled else settings,
+        )
+        for number, group in enumerate(groups)
     ]
 
 
-def _is_finished(job: _Job) -> bool:
-    """Whether an earlier attempt has converted this tar; ValueError if another stands in its place."""
-    if not job.folder.exists():
-        return False
-    part = read_part(job.folder)
-    if (part.source, part.source_bytes) != (job.source, job.tar.stat().st_size):
-        raise ValueError(
-            f"{job.folder} was made from {part.source} ({part.source_bytes:,} bytes) and not from {job.tar}: "
-            "the source has changed, convert it to an empty folder."
-        )
-    return True
-
-
-def _run_jobs(jobs: list[_Job], *, workers: int, progress: bool) -> None:
-    columns = TextColumn("tars"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), disable=not (progress and jobs)) as bar:
-        task = bar.add_task("", total=len(jobs))
-        for _ in _converted(jobs, min(workers, len(jobs))):
-            bar.advance(task)
-
-
-def _converted(jobs: list[_Job], workers: int) -> Iterator[Part]:
-    """Every part, as it is finished."""
-    if workers <= 1:
-        yield from map(_write_part, jobs)
-        return
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["streaming", __name__])  # 4 s of imports, once instead of once a worker
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
-        try:
-            yield from (
-                future.result() for future in as_completed([pool.submit(_write_part, job) for job in jobs])
-            )
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _write_part(job: _Job) -> Part:
-    """The account of one tar, whose samples are now in `job.folder`."""
-    try:
-        samples = TarSamples(job.tar, decode_every=job.decode_every)
-        with open(job.tar, "rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise ValueError(f"{job.tar} cannot be read ({error.strerror or error}).") from error
-    aside = job.folder.with_suffix(".tmp")
-    try:
-        shutil.rmtree(aside, ignore_errors=True)
-        rows, columns = map(_row, samples), IMAGE_TEXT_COLUMNS
-        if samples.has_several_captions:
-            rows, columns = map(_row_with_captions, samples), {**columns, "captions": "json"}
-        num_samples = write_shards(aside, columns, rows, size_limit=job.size_limit)
-        part = Part(
-            source=job.source,
-            source_bytes=job.tar.stat().st_size,
-            source_sha256=sha256,
-            num_samples=num_samples,
-            rejects=sum_rejects([samples.rejects]),
-        )
-        write_atomically(aside / "part.json", part.model_dump_json(indent=1))
-        sync_to_disk(aside)
-        aside.rename(job.folder)
-    except OSError as error:
-        raise WriteError(
-            f"{job.tar} -> {job.folder}: stopped ({error.strerror or error}). "
-            "Run the same command to continue."
-        ) from error
-    return part
-
-
-def _row(sample: Sample) -> dict[str, object]:
-    return {"jpg": sample.image, "caption": sample.captions[0], "key": sample.key}
-
-
-def _row_with_captions(sample: Sample) -> dict[str, object]:
-    return {**_row(sample), "captions": list(sample.captions)}
-
-
-def _finish_set(folder: Path, jobs: list[_Job]) -> SetManifest:
-    """The manifest of a set whose parts are all there, written after its index."""
+def _ordered(
+    folder: Path,
+    jobs: list[PartJob],
+    settings: ConversionSettings,
+    location: str,
+    *,
+    workers: int,
+    progress: bool,
+) -> list[Path]:
+    """The parts that make up the set, shuffled if that was asked for; ValueError if none holds a sample."""
     parts = [read_part(job.folder) for job in jobs]
-    rejects = sum_rejects(part.rejects for part in parts)
     if not any(part.num_samples for part in parts):
+        rejects = sum_rejects(part.rejects for part in parts)
         reasons = ", ".join(f"{reason}: {count:,}" for reason, count in rejects.items()) or "no images at all"
-        raise ValueError(f"{jobs[0].tar.parent}: not one usable image with a caption ({reasons}).")
-    merge_indexes(folder, [job.folder for job in jobs])
-    manifest = SetManifest(
-        num_samples=sum(part.num_samples for part in parts),
-        digest=read_shard_index(folder).digest,
-        rejects=rejects,
-        decode_every=jobs[0].decode_every,
-        parts=parts,
+        raise ValueError(f"{location}: not one usable image with a caption ({reasons}).")
+    folders = [job.folder for job in jobs]
+    if settings.shuffle_seed is None:
+        return folders
+    size_limit = jobs[0].size_limit
+    return shuffle_set(
+        folder, folders, size_limit=size_limit, settings=settings, workers=workers, progress=progress
     )
-    write_atomically(folder / "manifest.json", manifest.model_dump_json(indent=1))
+
+
+def _finish_set(
+    folder: Path, jobs: list[PartJob], parts: list[Path], kind: str, settings: ConversionSettings
+) -> SetManifest:
+    """The manifest of a set whose parts are all there, written after its index."""
+    merge_indexes(folder, parts)
+    sources = [read_part(job.folder) for job in jobs]
+    manifest = SetManifest(
+        kind=kind,
+        num_samples=sum(part.num_samples for part in sources),
+        digest=read_shard_index(folder).digest,
+        rejects=sum_rejects(part.rejects for part in sources),
+        decode_every=jobs[0].decode_every,
+        settings=settings,
+        parts=sources,
+    )
+    write_atomically(folder / "manifest.json", manifest.file_text())
+    remove_unshuffled(folder)
     return manifest
+
+
+def _write_classes(destination: Path, kind: str, classes: Classes, manifest: Manifest) -> None:
+    """The texts of a labelled set, and what they were made from."""
+    for name, lines in zip(LABELLED_TEXTS, (classes.names, classes.templates), strict=True):
+        write_atomically(destination / name, "".join(f"{line}\n" for line in lines))
+    written = LabelledManifest(
+        kind=kind,
+        num_samples={folder.name: found.num_samples for folder, found in manifest.sets.items()},
+        class_names=list(classes.names),
+        class_names_from=classes.names_from,
+        templates=list(classes.templates),
+        templates_from=classes.templates_from,
+    )
+    write_atomically(destination / "manifest.json", written.model_dump_json(indent=1))

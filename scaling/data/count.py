@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from scaling.data.caption_chunks import map_captions
+from scaling.data.caption_statistics import ChunkStatistics, MeasuringTokenizer, chunk_statistics, summed_up
+from scaling.data.captions import CaptionTokenizer
 from scaling.data.tokenizers import label_sets, load_tokenizer
 from scaling.labels import TokenizerChoice, vocabulary_facts
 from scaling.shard_index import read_shard_index
@@ -34,6 +37,7 @@ class _ChunkCounts:
     counts_K: npt.NDArray[np.int64]
     num_samples: int  # captions with a label
     num_empty: int  # captions without
+    captions: ChunkStatistics
 
 
 def count_labels(
@@ -49,12 +53,14 @@ def count_labels(
     _count_chunk(settings, [])  # what is wrong with the settings is said here and not by a worker
     counts_V = np.zeros(facts.size, dtype=np.int64)
     num_samples = num_empty = 0
+    statistics: list[ChunkStatistics] = []
     for chunk in map_captions(
         functools.partial(_count_chunk, settings), folder, workers=workers, progress=progress
     ):
         counts_V[chunk.ids_K] += chunk.counts_K
         num_samples += chunk.num_samples
         num_empty += chunk.num_empty
+        statistics.append(chunk.captions)
     return CountsFile(
         tokenizer=settings.choice.name,
         vocabulary_digest=facts.digest,
@@ -64,13 +70,15 @@ def count_labels(
         data_digest=read_shard_index(folder).digest,
         num_samples=num_samples,
         num_empty=num_empty,
+        captions=summed_up(statistics),
         counts=counts_V.tolist(),
     )
 
 
 def _count_chunk(settings: CountSettings, captions: list[str]) -> _ChunkCounts:
+    tokenizer = MeasuringTokenizer(load_tokenizer(settings.choice))
     ids_N, offsets = label_sets(
-        load_tokenizer(settings.choice),
+        cast(CaptionTokenizer, tokenizer),
         captions,
         settings.context_length,
         remove_stop_words=settings.remove_stop_words,
@@ -79,5 +87,11 @@ def _count_chunk(settings: CountSettings, captions: list[str]) -> _ChunkCounts:
     ids_K, counts_K = np.unique(ids_N, return_counts=True)
     num_samples = int((np.diff(offsets) > 0).sum())
     return _ChunkCounts(
-        ids_K=ids_K, counts_K=counts_K, num_samples=num_samples, num_empty=len(captions) - num_samples
+        ids_K=ids_K,
+        counts_K=counts_K,
+        num_samples=num_samples,
+        num_empty=len(captions) - num_samples,
+        captions=chunk_statistics(
+            captions, None if settings.choice.name == "words" else tokenizer.num_tokens
+        ),
     )

@@ -133,6 +133,7 @@ def _with_coverage(
             **draft.model_dump(),
             "num_samples": counted.num_samples,
             "num_empty": counted.num_empty,
+            "captions": counted.captions,
             "coverage": coverage,
         }
     )

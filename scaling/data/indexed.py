@@ -43,6 +43,15 @@ class IndexedDataset:
             )
         self._ends = np.cumsum([shard["samples"] for shard in self._shards])
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """The encoding of every column that a shard has; not every shard need have all."""
+        return {
+            name: encoding
+            for shard in self._shards
+            for name, encoding in zip(shard["column_names"], shard["column_encodings"], strict=True)
+        }
+
     def __len__(self) -> int:
         return int(self._ends[-1])
 
@@ -88,14 +97,13 @@ def preflight(folder: Path, *, hashes: bool = True) -> Preflight:
     A stamp beside the index spares the next run the reading of every byte, until a file changes.
     Raises ValueError naming the first bad shard.
     """
-    index = _read_index(folder)
-    files = [dict(shard.get("zip_data") or shard["raw_data"]) for shard in _shards(folder)]
+    files = _files(folder)
     for file in files:
         _check_size(folder, file)
     outcome = functools.partial(
         Preflight, num_shards=len(files), num_bytes=sum(file["bytes"] for file in files)
     )
-    stamp = json.dumps({"digest": index.digest, "files": _fingerprint(folder, files)})
+    stamp = _stamp(folder)
     if _stamped(folder) == stamp:
         return outcome(hashes="verified before")
     if not hashes:
@@ -105,11 +113,26 @@ def preflight(folder: Path, *, hashes: bool = True) -> Preflight:
         return outcome(hashes="not verified", reason=f"index.json holds no xxh64 of {unhashed}")
     with ThreadPoolExecutor(HASH_THREADS) as threads:
         list(threads.map(functools.partial(_check_hash, folder), files))
+    return outcome(hashes="verified", reason=keep_stamp(folder))
+
+
+def keep_stamp(folder: Path) -> str:
+    """Note beside the index that every shard was verified as it stands now; why that could not be noted, or ""."""
     try:
-        write_atomically(folder / STAMP, stamp)
+        write_atomically(folder / STAMP, _stamp(folder))
     except WriteError as error:
-        return outcome(hashes="verified", reason=f"no stamp could be kept: {error}")
-    return outcome(hashes="verified")
+        return f"no stamp could be kept: {error}"
+    return ""
+
+
+def _stamp(folder: Path) -> str:
+    return json.dumps({"digest": _read_index(folder).digest, "files": _fingerprint(folder, _files(folder))})
+
+
+def _files(folder: Path) -> list[dict[str, Any]]:
+    """The files of the shards as they stand on disk, with their sizes and hashes."""
+    _read_index(folder)
+    return [dict(shard.get("zip_data") or shard["raw_data"]) for shard in _shards(folder)]
 
 
 def _read_index(folder: Path) -> ShardIndex:

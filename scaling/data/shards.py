@@ -22,15 +22,27 @@ def shard_bytes(set_bytes: int) -> int:
 
 
 def write_shards(
-    folder: Path, columns: Mapping[str, str], samples: Iterable[Mapping[str, Any]], *, size_limit: int
+    folder: Path,
+    columns: Mapping[str, str],
+    samples: Iterable[Mapping[str, Any]],
+    *,
+    size_limit: int,
+    hashes: Sequence[str] = ("xxh64",),
+    compression: str | None = None,
 ) -> int:
-    """The number of samples written to new MDS shards in `folder`, uncompressed and with xxh64.
+    """The number of samples written to new MDS shards in `folder`, as a rule uncompressed and with xxh64.
 
     OSError when the disk is full; what was written so far is then of no use.
     """
     from streaming.base.format.mds import MDSWriter  # 4 s: it brings transformers and every cloud's client
 
-    writer = MDSWriter(out=str(folder), columns=dict(columns), hashes=["xxh64"], size_limit=size_limit)
+    writer = MDSWriter(
+        out=str(folder),
+        columns=dict(columns),
+        hashes=list(hashes),
+        compression=compression,
+        size_limit=size_limit,
+    )
     num_samples = 0
     try:
         for sample in samples:
@@ -48,6 +60,10 @@ def merge_indexes(folder: Path, parts: Sequence[Path]) -> None:
     shards = []
     for part in parts:
         for shard in json.loads((part / "index.json").read_text(encoding="utf-8"))["shards"]:
-            raw = shard["raw_data"]
-            shards.append({**shard, "raw_data": {**raw, "basename": f"{part.name}/{raw['basename']}"}})
+            files = {key: shard.get(key) for key in ("raw_data", "zip_data")}
+            moved = {
+                key: file and {**file, "basename": f"{part.name}/{file['basename']}"}
+                for key, file in files.items()
+            }
+            shards.append({**shard, **moved})
     write_atomically(folder / "index.json", json.dumps({"version": 2, "shards": shards}))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 from streaming.base.format.mds import MDSWriter
 
 from scaling.data import convert
@@ -137,7 +137,8 @@ def test_every_unusable_sample_is_counted_by_its_reason(tmp_path: Path) -> None:
         "empty caption": 1,
         "missing caption": 1,
         "missing image": 1,
-        "undecodable image": 2,
+        "truncated image": 1,
+        "undecodable image": 1,
         "unreadable caption": 4,
     }
     assert [(sample["key"], sample["jpg"]) for sample in read(tmp_path / "dst")] == [
@@ -179,7 +180,16 @@ def test_the_manifest_tells_the_source_and_the_content(tmp_path: Path) -> None:
         "num_samples": 2,
         "digest": IndexedDataset(tmp_path / "dst").digest,
         "rejects": {"missing image": 1},
+        "kind": "tars",
         "decode_every": 1,
+        "settings": {
+            "resize": None,
+            "quality": None,
+            "min_side": None,
+            "hashes": ["xxh64"],
+            "compression": None,
+            "shuffle_seed": None,
+        },
         "parts": [
             {
                 "source": "sub/0.tar",
@@ -192,20 +202,25 @@ def test_the_manifest_tells_the_source_and_the_content(tmp_path: Path) -> None:
     }
 
 
-def test_a_large_source_has_every_header_read_and_some_images_decoded(
+def test_of_a_large_source_every_header_is_read_some_images_are_decoded_and_all_that_look_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(convert, "SMALL_BYTES", 0)
+    decoded: list[Any] = []
+    load = ImageFile.ImageFile.load
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: (decoded.append(self), load(self))[1])
+    padded = [("padded.jpg", image() + b"\0" * 40), ("padded.txt", "a camera's padding is no cut")]
     torn = [
         ("torn.jpg", image()[:-5]),
         ("torn.txt", "header is fine"),
         ("bad.jpg", b"no"),
         ("bad.txt", "not this"),
     ]
-    manifest = convert_tars(
-        write_tar(tmp_path / "s.tar", [*pairs(0, 1), *torn]), tmp_path / "dst", progress=False
-    )
-    assert manifest.num_samples == 2 and manifest.rejects == {"undecodable image": 1}
+    tar = write_tar(tmp_path / "s.tar", [*pairs(0, convert.DECODE_EVERY + 1), *padded, *torn])
+    manifest = convert_tars(tar, tmp_path / "dst", progress=False)
+    assert manifest.rejects == {"truncated image": 1, "undecodable image": 1}
+    assert manifest.num_samples == convert.DECODE_EVERY + 2
+    assert len(decoded) == 3, "the first, the seventeenth and the torn one"
     assert next(iter(manifest.sets.values())).decode_every == convert.DECODE_EVERY
 
 
@@ -232,8 +247,10 @@ def test_a_rerun_skips_finished_tars_and_redoes_the_interrupted_one(
     (tmp_path / "dst" / "part-00001").rename(tmp_path / "dst" / "part-00001.tmp")  # as a kill leaves it
     (tmp_path / "dst" / "part-00001.tmp" / "shard.00000.mds").write_bytes(b"half a shard")
     written: list[str] = []
-    write_part = convert._write_part
-    monkeypatch.setattr(convert, "_write_part", lambda job: (written.append(job.source), write_part(job))[1])
+    write_part = convert.write_part
+    monkeypatch.setattr(
+        convert, "write_part", lambda job: (written.append(job.group.name), write_part(job))[1]
+    )
     convert_tars(tmp_path / "src", tmp_path / "dst", progress=False)
     assert written == ["1.tar"]
     assert read(tmp_path / "dst") == read(tmp_path / "whole")
