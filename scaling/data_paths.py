@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from scaling.field_types import Tokenizer
 from scaling.science import UNRESOLVED
 from scaling.shard_index import read_shard_index
 from scaling.sweep_file import SweepError
+from scaling.train_sources import TrainSource, mixture_digest, source_index, train_sources
+from scaling.written_paths import resolve_path
 
 LABELLED_PARTS = ("train", "test")  # MDS folders of a labelled set
 LABELLED_TEXTS = ("classnames.txt", "zeroshot_classification_templates.txt")  # one name, one prompt per line
@@ -21,8 +21,6 @@ HOW_TO_MAKE_DATA = (
     "Make one with `scaling data convert SRC DST` (from tar files of images and captions) or "
     "`scaling data render DST` (scenes drawn offline)."
 )
-
-_VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
 
 class _Frozen(BaseModel):
@@ -32,17 +30,24 @@ class _Frozen(BaseModel):
 class DataSection(_Frozen):
     """Where the data stand; a training set may still be unset while one only plans."""
 
-    train: Path | None = None  # MDS folder
+    train: tuple[TrainSource, ...] = ()  # MDS folders
     validation: Path | None = None  # MDS folder of held-out pairs
     labelled: Path | None = None  # folder with train/, test/, classnames.txt and prompt templates
+    cache: Path | None = None  # folder of this machine for shards of remote sources
     vocabularies: dict[Tokenizer, Path] = Field(default_factory=dict)  # tokenizer -> its file or folder
     label_counts: dict[Tokenizer, Path] = Field(default_factory=dict)  # tokenizer -> counts for idf: frozen
+
+
+def _one_folder(value: object) -> object:
+    """Runs of before there were mixtures name the folder of their only source."""
+    return [{"folder": value}] if isinstance(value, (str, Path)) else value
 
 
 class DataPaths(_Frozen):
     """Where this machine keeps the data of a point; not part of its identity."""
 
-    train: Path
+    train: Annotated[tuple[TrainSource, ...], BeforeValidator(_one_folder)]
+    train_samples: int = 0  # of all sources, as their indexes count; 0 where they were not read
     validation: Path
     labelled: Path | None
     vocabulary: Path | None = None  # of the point's tokenizer, where it has a file
@@ -52,35 +57,16 @@ class DataPaths(_Frozen):
 
 def resolve_paths(section: Mapping[str, Any], where: str = "data") -> dict[str, Any]:
     """The `data` section with ${NAME} and ~ resolved; relative paths start at the current directory."""
-    return {key: _resolve(value, f"{where}.{key}") for key, value in section.items()}
+    resolved = {key: _resolve(value, f"{where}.{key}") for key, value in section.items() if key != "train"}
+    if section.get("train") is None:
+        return resolved
+    return {**resolved, "train": train_sources(section["train"], resolved.get("cache"), f"{where}.train")}
 
 
 def _resolve(value: Any, where: str) -> Any:
     if isinstance(value, dict):
         return resolve_paths(value, where)
     return resolve_path(value, where) if isinstance(value, str) else value
-
-
-def resolve_path(text: str, where: str) -> Path:
-    """The path that stands at `where` in a sweep file; SweepError for one that cannot be resolved."""
-
-    def value_of(match: re.Match[str]) -> str:
-        value = os.environ.get(match[1], "")
-        if not value:
-            raise SweepError(
-                f"{where}: {text!r} needs the environment variable {match[1]}, which is not set: "
-                f"export {match[1]}=DIR, or give the path with --set {where}=DIR."
-            )
-        return value
-
-    if not text.strip() or "$" in _VARIABLE.sub("", text):
-        raise SweepError(
-            f"{where}: {text!r} is not a path: write a folder; environment variables as ${{NAME}}."
-        )
-    try:
-        return Path(_VARIABLE.sub(value_of, text)).expanduser().absolute()
-    except RuntimeError as error:
-        raise SweepError(f"{where}: {text!r} cannot be resolved ({error}).") from error
 
 
 def resolve_data(section: DataSection, require_data: bool) -> tuple[DataPaths, str]:
@@ -92,18 +78,32 @@ def resolve_data(section: DataSection, require_data: bool) -> tuple[DataPaths, s
         if problems:
             raise SweepError("\n  ".join([*problems, HOW_TO_MAKE_DATA]))
     absent = Path(UNRESOLVED)
+    indexes = [source_index(source, require_data) for source in section.train]
+    found = [index for index in indexes if index is not None]
+    is_known = bool(indexes) and len(found) == len(indexes)
     paths = DataPaths(
-        train=section.train or absent, validation=section.validation or absent, labelled=section.labelled
+        train=section.train or (TrainSource(folder=absent),),
+        train_samples=sum(index.num_samples for index in found) if is_known else 0,
+        validation=section.validation or absent,
+        labelled=section.labelled,
     )
-    has_index = section.train is not None and (section.train / "index.json").exists()
-    return paths, read_shard_index(paths.train).digest if has_index else UNRESOLVED
+    return paths, mixture_digest(section.train, found) if is_known else UNRESOLVED
 
 
 def _problem(section: DataSection, key: str) -> str | None:
-    folder: Path | None = getattr(section, key)
+    if key == "train" and section.train:
+        problems = (
+            _folder_problem(source.folder, "train") for source in section.train if source.remote is None
+        )
+        return next((problem for problem in problems if problem), None)
+    folder: Path | None = getattr(section, key) or None
     if folder is None:
         unset = f"data.{key} is not set: set data.{key} in the file or with --set data.{key}=DIR."
         return None if key == "labelled" else unset
+    return _folder_problem(folder, key)
+
+
+def _folder_problem(folder: Path, key: str) -> str | None:
     try:
         for part in LABELLED_PARTS if key == "labelled" else ("",):
             read_shard_index(folder / part)

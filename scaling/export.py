@@ -11,7 +11,7 @@ from torch import Tensor
 
 from model_zoo.export import export
 from model_zoo.exported_files import PixelStatistics
-from scaling.data.transforms import MEAN, STD
+from scaling.data.augmentation import PIXEL_STATISTICS
 from scaling.points import RunPoint
 from scaling.records import RunDirectory
 
@@ -21,12 +21,13 @@ def export_run(run: Path, output: Path, *, format: str) -> None:
     directory = RunDirectory(run)
     point = _read_point(directory)
     science = point.science
+    pixels = PIXEL_STATISTICS[science.pixel_statistics]
     export(
         science.specification,
         _read_weights(directory),
         output,
         format=format,
-        pixels=PixelStatistics(mean=MEAN, std=STD),
+        pixels=PixelStatistics(mean=pixels.mean, std=pixels.deviation),
         origin={
             "run_id": point.run_id,
             "sweep": point.sweep,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from scaling.field_types import Quantity, Whole
+from scaling.field_types import Quantity, Share, Whole
 from scaling.science import Science
 
 LARGEST_MICRO_BATCH = 256
@@ -30,6 +30,13 @@ class PlacementSettings(BaseModel):
     num_workers: Annotated[Whole, Field(ge=0)] | None = None  # loading processes per rank
     activation_checkpointing: bool = False  # recompute the image tower's blocks in backward
     head_recompute: bool = False  # recompute the classification head's logits in backward
+    cache_limit_bytes: Annotated[Quantity, Field(ge=0)] = (
+        0  # of shards of remote sets per machine; 0 = no limit
+    )
+    bad_samples: Literal["skip", "fail"] = (
+        "skip"  # images that do not decode: masked and counted, or an error
+    )
+    bad_samples_limit: Share = 0.05  # share of them at which a run stops (assumption)
     checkpoint_every_samples: Annotated[Quantity, Field(ge=0)] = 100_000_000
     # every 6,104 steps of 16,384 in the recipe (opencls/configs/cls_schedule); 0 = only at the end
 
@@ -46,6 +53,9 @@ class Placement(BaseModel):
     num_workers: Annotated[int, Field(ge=0)]
     activation_checkpointing: bool
     head_recompute: bool = False
+    cache_limit_bytes: Annotated[int, Field(ge=0)] = 0
+    bad_samples: Literal["skip", "fail"] = "skip"
+    bad_samples_limit: Annotated[float, Field(ge=0, le=1)] = 0.05
     checkpoint_every_samples: Annotated[int, Field(ge=0)]
 
 
@@ -65,6 +75,9 @@ def place(
         num_workers=workers,
         activation_checkpointing=settings.activation_checkpointing,
         head_recompute=settings.head_recompute,
+        cache_limit_bytes=settings.cache_limit_bytes,
+        bad_samples=settings.bad_samples,
+        bad_samples_limit=settings.bad_samples_limit,
         checkpoint_every_samples=settings.checkpoint_every_samples,
     )
 

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scaling.data_paths import DataSection, resolve_path
+from scaling.data_paths import DataSection
 from scaling.field_types import FROM_RUN, TOKENIZERS
 from scaling.labels import TokenizerChoice, VocabularyFacts, read_label_counts, vocabulary_facts
 from scaling.records import RunDirectory
 from scaling.science import UNRESOLVED, documented_defaults
 from scaling.sweep_file import SweepError
+from scaling.written_paths import resolve_path
 
 Values = Mapping[str, Any]
 

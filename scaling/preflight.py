@@ -26,18 +26,23 @@ def check_data(points: Sequence[RunPoint], *, read_all: bool) -> None:
         load_tokenizer(choice)  # a vocabulary of the Hub may be neither here nor within reach
     read = functools.cache(read_shard_index)  # all points share an index, 155 MB at the paper's size
     for point in points:
-        _check_sizes(point, read(point.data.train).num_samples, read(point.data.validation).num_samples)
+        _check_sizes(point, point.data.train_samples, read(point.data.validation).num_samples)
 
 
 def _folders(paths: DataPaths) -> list[Path]:
+    training = [source.folder for source in paths.train if source.remote is None]
     labelled = [] if paths.labelled is None else [paths.labelled / "train", paths.labelled / "test"]
-    return [paths.train, paths.validation, *labelled]
+    return [*training, paths.validation, *labelled]
+
+
+def _names(paths: DataPaths) -> str:
+    return ", ".join(source.remote or str(source.folder) for source in paths.train)
 
 
 def _check_sizes(point: RunPoint, unique: int, held_out: int) -> None:
     if unique < point.science.global_batch:
         raise SweepError(
-            f"data.train: {point.data.train} holds {unique:,} samples, fewer than global_batch "
+            f"data.train: {_names(point.data)} holds {unique:,} samples, fewer than global_batch "
             f"({point.science.global_batch:,}): a step would show a sample twice. Use more data or a smaller batch."
         )
     if point.science.specification.couples_samples and held_out < point.evaluation.batch:

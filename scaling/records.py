@@ -60,6 +60,7 @@ class Measured(_Frozen):
     num_ranks: int  # of the last attempt
     train_seconds: float  # wall time inside the training loop, over all attempts
     device_hours: float  # train_seconds x ranks, of every attempt
+    data_wait_seconds: float = 0.0  # of train_seconds, in which rank 0 waited for its next batch
     samples_per_second: float
     peak_memory_bytes: int  # resident set on CPU, allocator peak on an accelerator; the largest rank
     attempts: int
@@ -72,6 +73,7 @@ class DataCounts(_Frozen):
     epochs: float  # samples_seen / unique_samples
     undecodable_images: int  # shown as masked rows, excluded from the loss
     empty_captions: int  # likewise
+    rejects: dict[str, int] = Field(default_factory=dict)  # all masked samples, each by one reason
 
 
 class RunRecord(_Frozen):

@@ -24,6 +24,7 @@ from scaling.field_types import (
     Objective,
     Quantity,
     Real,
+    Share,
     Switch,
     TextTower,
     Tokenizer,
@@ -94,6 +95,17 @@ class Science(BaseModel):
     gradient_clipping: Annotated[Real, Field(ge=0)] = 0.0  # largest norm; 0 = none, as in the recipe
     crop_scale_min: Annotated[Real, Field(gt=0, le=1)] = 0.9  # share of the image's area; RandomResizedCrop
     crop_scale_max: Annotated[Real, Field(gt=0, le=1)] = 1.0
+    flip_probability: Share = 0.0  # left to right; the recipe flips never
+    jitter_probability: Share = 0.0  # of jittered colours; 0.8 in the recipe for 12.8B samples
+    jitter_brightness: Annotated[Real, Field(ge=0)] = 0.32  # largest relative change; recipe for 12.8B
+    jitter_contrast: Annotated[Real, Field(ge=0)] = 0.32
+    jitter_saturation: Annotated[Real, Field(ge=0)] = 0.32
+    jitter_hue: Annotated[Real, Field(ge=0, le=0.5)] = 0.08  # of the colour circle
+    grayscale_probability: Share = 0.0  # 0.2 in the recipe for 12.8B
+    pixel_statistics: Literal["clip", "imagenet"] = (
+        "clip"  # mean and deviation that are taken out of the pixels
+    )
+    unique_samples: Annotated[Quantity, Field(ge=0)] = 0  # shown of the training set, the first ones; 0 = all
     precision: Literal["bf16_autocast", "fp32"] = "bf16_autocast"  # fp32 master weights in both
     logit_scale_init: Annotated[Real, Field(gt=-10, lt=10)] = math.log(1 / 0.07)  # CLIP; siglip: ln(10)
     logit_scale_max: Annotated[Real, Field(gt=-10, le=10)] = math.log(

@@ -72,6 +72,10 @@ def _trains_patches(values: Values) -> bool:
     return _trains_image_tower(values) and (image is None or image.has_patch_tokens)
 
 
+def _jitters(values: Values) -> bool:
+    return bool(values.get("jitter_probability"))
+
+
 def _has_batch_norm(values: Values) -> bool:
     image = _image(values)
     return _trains_image_tower(values) and (image is None or image.has_batch_norm)
@@ -94,6 +98,10 @@ EFFECT: Mapping[str, tuple[Callable[[Values], bool], str]] = {
     "logit_scale_max": (_contrasts, "a contrastive objective"),
     "logit_bias_init": (lambda values: _kind(values).contrasts == "sigmoid", "objective: siglip"),
     "patch_dropout": (_trains_patches, "a vision transformer that is trained"),
+    **{
+        f"jitter_{what}": (_jitters, "jitter_probability above 0")
+        for what in ("brightness", "contrast", "saturation", "hue")
+    },
     "batch_norm_samples": (_has_batch_norm, "an image tower with batch norm that is trained"),
     "drop_path": (_trains_image_tower, "an objective that trains its image tower"),
 }
@@ -166,6 +174,11 @@ def _check_logit_scale(values: Values) -> None:
 
 def _check_samples(values: Values) -> None:
     samples, batch, warmup = (values[key] for key in ("samples_seen", "global_batch", "warmup_samples"))
+    if 0 < values["unique_samples"] < batch:
+        raise ValueError(
+            f"unique_samples ({values['unique_samples']:,}) must be at least global_batch ({batch:,}), or 0 for the "
+            "whole set: a step would show a sample twice."
+        )
     if samples < batch:
         raise ValueError(
             f"samples_seen ({samples:,}) must be at least global_batch ({batch:,}): the run would end before its "

@@ -22,11 +22,17 @@ class ShardIndex(BaseModel):
 
 def read_shard_index(folder: Path) -> ShardIndex:
     """Number of samples and content digest of the MDS data set in `folder`; ValueError if there is none."""
-    shards = _read_shards(folder / "index.json")
+    index = read_index_file(folder / "index.json")
+    _check_files_exist(folder, _read_shards(folder / "index.json"))
+    return index
+
+
+def read_index_file(path: Path) -> ShardIndex:
+    """The same of an index alone, whose shards may stand elsewhere."""
+    shards = _read_shards(path)
     num_samples = sum(int(shard["samples"]) for shard in shards)
     if num_samples == 0:
-        raise ValueError(f"{folder}/index.json lists no samples: the data set is empty.")
-    _check_files_exist(folder, shards)
+        raise ValueError(f"{path} lists no samples: the data set is empty.")
     return ShardIndex(num_samples=num_samples, digest=_digest(shards))
 
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from model_zoo.targets import LabelledTokens, LabelSets, TokenRows
 from scaling.data.captions import CaptionTokenizer
+from scaling.data.samples import EMPTY_CAPTION, UNDECODABLE_IMAGE
 from scaling.data.tokenizers import as_row_tokenizer, label_sets, token_rows
 
 # Shapes.  B samples of this rank's share of one global batch, L caption tokens, N labels, C channels, H W pixels.
 
 Targets = LabelSets | TokenRows | LabelledTokens
 TargetKind = Literal["labels", "tokens", "both"]
+
+NO_LABELS = "caption without labels"  # it has text, none of it in the vocabulary or all of it stop words
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,14 +39,23 @@ class CaptionSettings:
 class Batch:
     """This rank's share of one global batch."""
 
-    images_BCHW: Tensor  # uint8; zeros where the image did not decode
+    images_BCHW: Tensor  # uint8, stored as B H W C; zeros where the image did not decode
     targets: Targets
     sample_ids_B: Tensor  # int64, index into the training set
     num_undecodable: int
     num_empty_captions: int  # captions that give not one label (or, without labels, not one token)
+    seeds_B: Tensor | None = None  # int64, of each showing's draws; None: nothing may be drawn on the device
+    rejects: Mapping[str, int] = dataclasses.field(
+        default_factory=dict
+    )  # samples left out, each by one reason
 
     def __len__(self) -> int:
         return len(self.sample_ids_B)
+
+    def pin_memory(self) -> Batch:
+        """The same batch in pages from which an accelerator copies by itself; DataLoader asks for it."""
+        pinned: Batch = _pinned(self)
+        return pinned
 
 
 class Collator:
@@ -52,19 +66,67 @@ class Collator:
         self._settings = settings
         self._image_size = image_size
 
-    def __call__(self, samples: Sequence[dict[str, Any]]) -> Batch:
-        blank = torch.zeros(3, self._image_size, self._image_size, dtype=torch.uint8)
-        images = [sample["image"] for sample in samples]
-        decoded_B = torch.tensor([image is not None for image in images])
+    def __call__(self, samples: Sequence[Mapping[str, Any]]) -> Batch:
+        """The batch of samples with "id", "image" and "caption", and "seed" and "reject" as in Showing."""
+        decoded_B = torch.tensor([sample["image"] is not None for sample in samples])
         captions = [sample["caption"] for sample in samples]
         targets, worded_B = make_targets(self._tokenizer, captions, self._settings)
+        accepted_B = torch.tensor([sample.get("reject") is None for sample in samples])
+        told_B = worded_B & (accepted_B | ~decoded_B)  # a reason is the image's where there is none
+        has_seeds = all("seed" in sample for sample in samples)
         return Batch(
-            images_BCHW=torch.stack([blank if image is None else image for image in images]),
-            targets=_with_validity(targets, decoded_B & worded_B),
+            images_BCHW=self._images(samples),
+            targets=_with_validity(targets, decoded_B & told_B),
             sample_ids_B=torch.tensor([sample["id"] for sample in samples]),
             num_undecodable=int((~decoded_B).sum()),
-            num_empty_captions=int((~worded_B).sum()),
+            num_empty_captions=int((~told_B).sum()),
+            seeds_B=torch.tensor([sample["seed"] for sample in samples]) if has_seeds else None,
+            rejects=_count_rejects(samples, decoded_B.tolist(), worded_B.tolist()),
         )
+
+    def _images(self, samples: Sequence[Mapping[str, Any]]) -> Tensor:
+        """uint8 [B, C, H, W] in the order B H W C, in which decoders leave pictures: each is copied as one block."""
+        images_BHWC = _empty_to_send(len(samples), self._image_size, self._image_size, 3)
+        for image_HWC, sample in zip(images_BHWC, samples, strict=True):
+            if sample["image"] is None:
+                image_HWC.zero_()
+            else:
+                image_HWC.copy_(sample["image"].permute(1, 2, 0))
+        return images_BHWC.permute(0, 3, 1, 2)
+
+
+def _empty_to_send(*shape: int) -> Tensor:
+    """Unwritten uint8; in a worker where the main process sees it, as torch's own collate does, to spare a copy."""
+    if get_worker_info() is None:
+        return torch.empty(shape, dtype=torch.uint8)
+    storage = torch.UntypedStorage._new_shared(int(np.prod(shape)))  # type: ignore[no-untyped-call]
+    return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
+
+
+def _count_rejects(
+    samples: Sequence[Mapping[str, Any]], decoded_B: list[bool], worded_B: list[bool]
+) -> dict[str, int]:
+    """Samples that are left out, each by its first reason: the image's, then the caption's."""
+    rejects: Counter[str] = Counter()
+    for sample, is_decoded, is_worded in zip(samples, decoded_B, worded_B, strict=True):
+        reason = sample.get("reject") or (None if is_decoded else UNDECODABLE_IMAGE)
+        if reason is None and not is_worded:
+            reason = NO_LABELS if sample["caption"].strip() else EMPTY_CAPTION
+        if reason is not None:
+            rejects[reason] += 1
+    return dict(rejects)
+
+
+def _pinned(fields: Any) -> Any:
+    """The same dataclass with every tensor in it pinned."""
+    pinned: dict[str, Any] = {}
+    for field in dataclasses.fields(fields):
+        value = getattr(fields, field.name)
+        if isinstance(value, Tensor):
+            pinned[field.name] = value.pin_memory()
+        elif isinstance(value, (LabelSets, TokenRows, LabelledTokens)):
+            pinned[field.name] = _pinned(value)
+    return dataclasses.replace(fields, **pinned)
 
 
 def make_targets(

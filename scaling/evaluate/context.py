@@ -15,6 +15,7 @@ from torch import Tensor
 from model_zoo.objective import Classifies, EmbedsText
 from model_zoo.specification import ObjectiveSpecification
 from model_zoo.targets import LabelSets
+from scaling.data.augmentation import PixelStatistics
 from scaling.data.batches import CaptionSettings, Targets, make_targets
 from scaling.data.captions import CaptionTokenizer
 from scaling.data.indexed import IndexedDataset
@@ -46,6 +47,7 @@ class EvaluationContext:
     objective: Any  # model_zoo.objective.Objective, on the device
     specification: ObjectiveSpecification  # of the objective
     tokenizer: CaptionTokenizer
+    pixel_statistics: PixelStatistics  # that training took out of the pixels
     captions: CaptionSettings  # what the objective learns from a caption
     batch: int  # images at a time; also the captions among which a contrastive held-out loss decides
     samples_seen: int  # of training, by this checkpoint
@@ -62,6 +64,7 @@ class EvaluationContext:
     def reader(self) -> ImageReader:
         return ImageReader(
             image_size=self.specification.image_size,
+            pixel_statistics=self.pixel_statistics,
             batch=self.batch,
             device=self.device,
             num_threads=self.num_threads,

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from scaling.data.augmentation import PixelStatistics
 from scaling.data.indexed import IndexedDataset
 from scaling.data.transforms import UndecodableImage, decode, evaluation_crop, normalise
 
@@ -63,6 +64,7 @@ class ImageReader:
     """How images are brought to a model."""
 
     image_size: int  # pixels
+    pixel_statistics: PixelStatistics  # those of training
     batch: int  # images
     device: torch.device
     num_threads: int = 1  # that decode; decoding lets go of the interpreter lock
@@ -74,7 +76,8 @@ class ImageReader:
                 chosen = indices[start : start + self.batch]
                 samples = [dataset[index] for index in chosen]
                 crops = list(pool.map(lambda sample: self._crop(dataset, sample), samples))
-                images_BCHW = normalise(torch.stack(crops).to(self.device, non_blocking=True))
+                crops_BCHW = torch.stack(crops).to(self.device, non_blocking=True)
+                images_BCHW = normalise(crops_BCHW, self.pixel_statistics)
                 yield ImageBatch(images_BCHW=images_BCHW, samples=samples, indices=chosen)
 
     def _crop(self, dataset: IndexedDataset, sample: Mapping[str, Any]) -> Tensor:

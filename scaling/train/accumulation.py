@@ -13,8 +13,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from scaling.data.augmentation import Augmentation
 from scaling.data.batches import Batch, Targets
-from scaling.data.transforms import normalise
+from scaling.data.device_augmentation import prepare
 from scaling.train.batch_share import PendingCounts
 from scaling.train.engines.protocol import Engine
 from scaling.train.random_state import RandomState
@@ -25,8 +26,11 @@ Losses = dict[str, Tensor]
 class Accumulation:
     """Forward and backward of global batches in micro-batches of a fixed size."""
 
-    def __init__(self, engine: Engine, *, micro_batch: int, num_ranks: int) -> None:
+    def __init__(
+        self, engine: Engine, *, augmentation: Augmentation, micro_batch: int, num_ranks: int
+    ) -> None:
         self._engine = engine
+        self._augmentation = augmentation
         self._micro_batch = micro_batch
         self._num_ranks = num_ranks
 
@@ -76,7 +80,7 @@ class Accumulation:
         return self._engine.encode(self._images(batch, rows), targets.rows(rows.start, rows.stop))
 
     def _images(self, batch: Batch, rows: slice) -> Tensor:
-        return normalise(batch.images_BCHW[rows].to(self._engine.device, non_blocking=True))
+        return prepare(batch, rows, self._augmentation, self._engine.device)
 
     def _micro_batches(self, batch: Batch) -> list[slice]:
         size = self._micro_batch

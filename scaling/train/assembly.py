@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import torch
@@ -9,13 +10,11 @@ import torch
 from model_zoo.build import build_objective
 from model_zoo.weights import initial_image_tower_weights, load_weights
 from scaling.assignment import Assignment
+from scaling.data.augmentation import Augmentation
 from scaling.data.batches import CaptionSettings, TargetKind
-from scaling.data.stream import (
-    StreamSettings,
-    TrainingStream,
-    machine_lock,
-    one_at_a_time_on_this_machine,
-)
+from scaling.data.machine_lock import one_at_a_time_on_this_machine
+from scaling.data.stream import StreamSettings, TrainingStream
+from scaling.data.stream_sources import StreamSource
 from scaling.data.tokenizers import load_tokenizer
 from scaling.field_types import RANDOM
 from scaling.labels import VocabularyFacts, read_label_counts, vocabulary_facts
@@ -90,6 +89,13 @@ def _check_vocabulary(point: RunPoint) -> None:
         )
 
 
+def augmentation_of(science: Science) -> Augmentation:
+    """How training images vary, and the statistics taken out of all pixels."""
+    return Augmentation(
+        **science.model_dump(include={field.name for field in dataclasses.fields(Augmentation)})
+    )
+
+
 def caption_settings(science: Science) -> CaptionSettings:
     """What captions become: labels where the objective classifies, rows of tokens where it has a text tower."""
     kind = science.specification.kind
@@ -109,22 +115,28 @@ def assemble_stream(
     science = point.science
     _check_vocabulary(point)
     settings = StreamSettings(
-        folder=point.data.train,
+        sources=tuple(
+            StreamSource(local=source.folder, remote=source.remote, proportion=source.proportion)
+            for source in point.data.train
+        ),
         seed=science.seed,
         global_batch=science.global_batch,
         image_size=science.image_size,
-        crop_scale_min=science.crop_scale_min,
-        crop_scale_max=science.crop_scale_max,
+        augmentation=augmentation_of(science),
         captions=caption_settings(science),
+        unique_samples=science.unique_samples,
+        cache_limit=point.placement.cache_limit_bytes or None,
+        bad_samples=point.placement.bad_samples,
     )
     rank = assignment.rank
-    with one_at_a_time_on_this_machine(rank.is_local_leader, barrier, machine_lock(assignment.scratch)):
+    with one_at_a_time_on_this_machine(rank.is_local_leader, barrier):
         stream = TrainingStream(
             settings,
             load_tokenizer(point.tokenizer),
             num_ranks=rank.num_ranks,
             num_workers=point.placement.num_workers,
             pin_memory=pin_memory,
+            scratch=assignment.scratch,
         )
     if rank.is_local_leader:
         note_streaming_segments(assignment.scratch, stream.shared_memory_prefix)

@@ -28,8 +28,12 @@ class Progress:
     step: int = 0
     train_seconds: float = 0.0
     device_seconds: float = 0.0  # train_seconds of every attempt x its ranks
+    data_wait_seconds: float = 0.0  # of train_seconds
     undecodable_images: int = 0  # over all ranks
     empty_captions: int = 0  # over all ranks
+    rejects: dict[str, int] = dataclasses.field(
+        default_factory=dict
+    )  # over all ranks: masked samples by reason
     skipped_steps: int = 0
     last_loss: float = float("nan")  # mean of the last logged interval
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -33,6 +36,15 @@ def sum_over_ranks(value: int, device: torch.device) -> int:
     total = torch.tensor(value, dtype=torch.int64, device=device)
     reduce_in_place(total)
     return int(total)
+
+
+def sum_counts_over_ranks(counts: Mapping[str, int]) -> Counter[str]:
+    """The sum over all ranks of what each counted under any names."""
+    if not (dist.is_initialized() and dist.get_world_size() > 1):
+        return Counter(counts)
+    of_ranks: list[Mapping[str, int]] = [{}] * dist.get_world_size()
+    dist.all_gather_object(of_ranks, dict(counts))
+    return sum((Counter(part) for part in of_ranks), Counter())
 
 
 def max_over_ranks(value: int, device: torch.device) -> int:

@@ -87,6 +87,7 @@ class Evaluator:
             objective=self._engine.objective,
             specification=science.specification,
             tokenizer=load_tokenizer(point.tokenizer),
+            pixel_statistics=science.pixel_statistics,
             captions=caption_settings(science),
             batch=point.evaluation.batch,
             samples_seen=samples_seen,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import nn
 
 NAMED_WEIGHTS = 5  # that the reason of a failure lists
+
+MOST_BAD_AT_THE_START = 16  # images; a share of the first few samples says nothing
 
 MOST_SKIPPED_STEPS = 10
 """Steps in a row that DeepSpeed may skip for a non-finite gradient before the run counts as diverged. It skips them
@@ -16,6 +19,10 @@ silently and for ever; a healthy bf16 run skips none (assumption)."""
 
 class Diverged(RuntimeError):
     """The loss or the gradients are no longer finite."""
+
+
+class TooManyBadSamples(RuntimeError):
+    """More of the data is damaged than the sweep allows."""
 
 
 class StepGuard:
@@ -36,6 +43,17 @@ class StepGuard:
         """Look at a loss that was read; equal on all ranks, so that all stop together."""
         if not math.isfinite(loss):
             raise Diverged(f"the loss is {loss} at step {step:,}; {describe_non_finite(objective)}")
+
+    def check_samples(
+        self, num_bad: int, samples_seen: int, limit: float, rejects: Mapping[str, int]
+    ) -> None:
+        """Look at how many images did not decode, over all ranks; few of a long run are masked and recorded."""
+        if num_bad > max(limit * samples_seen, MOST_BAD_AT_THE_START):
+            reasons = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(rejects.items()))
+            raise TooManyBadSamples(
+                f"{num_bad:,} of {samples_seen:,} samples had no image that decodes ({reasons}), more than "
+                f"bad_samples_limit ({limit:g}) allows: run `scaling data check`, or raise the limit"
+            )
 
 
 def describe_non_finite(objective: nn.Module) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -12,11 +13,12 @@ import torch
 from scaling.cost import num_steps
 from scaling.data.batches import Batch
 from scaling.data.stream import TrainingStream
+from scaling.data.waiting import WaitingTime
 from scaling.points import RunPoint
 from scaling.records import Status
 from scaling.train.accumulation import Accumulation, Losses
 from scaling.train.checkpoint import Checkpointer, Progress
-from scaling.train.collectives import mean_over_ranks, sum_over_ranks
+from scaling.train.collectives import mean_over_ranks, sum_counts_over_ranks, sum_over_ranks
 from scaling.train.engines.protocol import Engine, StepReport
 from scaling.train.faults import StepGuard
 from scaling.train.idf import LabelStatistics
@@ -56,6 +58,8 @@ class TrainingLoop:
         self._watch = Stopwatch(progress.train_seconds)
         self._losses: list[Losses] = []  # of this rank, since the last row of metrics
         self._undecodable = self._empty = 0  # likewise
+        self._rejects: Counter[str] = Counter()  # likewise
+        self._waiting = WaitingTime()
 
     def run(self) -> Progress:
         """Train to the end of the point.
@@ -67,7 +71,7 @@ class TrainingLoop:
         log_every = max(1, self._num_steps // LOG_ROWS) * self._science.global_batch
         checkpoint_every = parts.point.placement.checkpoint_every_samples
         self._watch.start_lap(self._samples_seen)
-        for batch in parts.stream.batches(progress.step, self._num_steps):
+        for batch in self._waiting.timed(parts.stream.batches(progress.step, self._num_steps)):
             learning_rate = self._learning_rate()
             targets = batch.targets.to(parts.engine.device)
             counts = parts.statistics.observe(targets)
@@ -103,6 +107,7 @@ class TrainingLoop:
         self._losses.append(losses)
         self._undecodable += batch.num_undecodable
         self._empty += batch.num_empty_captions
+        self._rejects.update(batch.rejects)
         self._progress.step += 1
         self._progress.skipped_steps += report.was_skipped
         self._guard.note_step(self._progress.step, was_skipped=report.was_skipped)
@@ -123,7 +128,16 @@ class TrainingLoop:
         seconds = self._watch.seconds()
         progress.device_seconds += (seconds - progress.train_seconds) * progress.num_ranks
         progress.train_seconds = seconds
-        self._losses, self._undecodable, self._empty = [], 0, 0
+        waited = self._waiting.take()
+        progress.data_wait_seconds += waited
+        progress.rejects = dict(Counter(progress.rejects) + sum_counts_over_ranks(self._rejects))
+        self._losses, self._undecodable, self._empty, self._rejects = [], 0, 0, Counter()
+        self._guard.check_samples(
+            progress.undecodable_images,
+            self._samples_seen,
+            self._parts.point.placement.bad_samples_limit,
+            progress.rejects,
+        )
         rate = self._watch.samples_per_second(self._samples_seen)
         self._guard.check_loss(progress.step, progress.last_loss, self._parts.engine.objective)
         self._parts.journal.log(
@@ -135,6 +149,7 @@ class TrainingLoop:
                 "learning_rate": learning_rate,
                 "gradient_norm": float(report.gradient_norm),
                 "samples_per_second": rate,
+                "data_wait_seconds": waited,
                 "train_seconds": progress.train_seconds,
                 "skipped_steps": progress.skipped_steps,
             }

@@ -17,7 +17,12 @@ from scaling.lease import check_lease
 from scaling.points import RunPoint
 from scaling.records import RunDirectory, State, Status
 from scaling.train.accumulation import Accumulation
-from scaling.train.assembly import assemble_engine, assemble_statistics, assemble_stream
+from scaling.train.assembly import (
+    assemble_engine,
+    assemble_statistics,
+    assemble_stream,
+    augmentation_of,
+)
 from scaling.train.checkpoint import Checkpointer
 from scaling.train.collectives import max_over_ranks
 from scaling.train.evaluation import Evaluator
@@ -64,7 +69,10 @@ def run_point(assignment: Assignment) -> None:
             stream=stream,
             statistics=statistics,
             accumulation=Accumulation(
-                engine, micro_batch=point.placement.micro_batch, num_ranks=assignment.rank.num_ranks
+                engine,
+                augmentation=augmentation_of(point.science),
+                micro_batch=point.placement.micro_batch,
+                num_ranks=assignment.rank.num_ranks,
             ),
             checkpointer=checkpointer,
             journal=journal,

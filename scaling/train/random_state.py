@@ -45,5 +45,5 @@ class RandomState:
 
 
 def seed_rank(seed: int, rank: int, step: int = 0) -> None:
-    """Seed this rank's generators from a step on: ranks drop different patches, and draws follow from the run's seed."""
+    """Seed this rank from a step on: ranks drop different patches, and draws follow from the run's seed."""
     torch.manual_seed(xxhash.xxh64_intdigest(f"{seed}/{rank}/{step}") % 2**63)

@@ -42,6 +42,7 @@ def make_record(
             epochs=samples_seen / unique_samples,
             undecodable_images=progress.undecodable_images,
             empty_captions=progress.empty_captions,
+            rejects=progress.rejects,
         ),
         planned=PlannedCost.model_validate_json(assignment.planned),
         measured=Measured(
@@ -50,6 +51,7 @@ def make_record(
             num_ranks=num_ranks,
             train_seconds=progress.train_seconds,
             device_hours=progress.device_seconds / 3600,
+            data_wait_seconds=progress.data_wait_seconds,
             samples_per_second=samples_seen / progress.train_seconds,
             peak_memory_bytes=peak_memory,
             attempts=assignment.attempt,

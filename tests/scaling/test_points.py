@@ -273,6 +273,11 @@ OTHER_VALUES = {
     "gradient_clipping": 1.0,
     "crop_scale_min": 0.4,
     "crop_scale_max": 0.95,
+    "flip_probability": 0.5,
+    "jitter_probability": 0.8,
+    "grayscale_probability": 0.2,
+    "pixel_statistics": "imagenet",
+    "unique_samples": "10M",
     "precision": "fp32",
     "logit_scale_init": 0.0,
     "logit_scale_max": 4.0,
@@ -297,6 +302,10 @@ OTHER_VALUES_BESIDE: dict[str, dict[str, Any]] = {
     "contrastive_weight": {"objective": "superclip", "contrastive_weight": 0.5},
     "classification_weight": {"objective": "superclip", "classification_weight": 0.5},
     "logit_bias_init": {"objective": "siglip", "logit_bias_init": 0},
+    **{
+        f"jitter_{what}": {"jitter_probability": 0.5, f"jitter_{what}": 0.1}
+        for what in ("brightness", "contrast", "saturation", "hue")
+    },
     "batch_norm_samples": {"image_tower": "resnet50", "batch_norm_samples": 64},
 }
 """Fields that have an effect only beside certain values of others."""

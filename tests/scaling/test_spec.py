@@ -112,7 +112,7 @@ def test_a_wrong_unit_names_file_key_value_rule_and_fix(load: Load) -> None:
         ("seeds: 3", "must be a list of whole numbers"),
         ("seeds: [a]", "seeds: 'a' is not a whole number"),
         ("also: {objective: clip}", "also: .* must be a list of mappings"),
-        ("data: {train: [a]}", r"data.train: \['a'\] is not a path"),
+        ("data: {labelled: [a]}", r"data.labelled: \['a'\] is not a path"),
         ("data: {train: ''}", "data.train: '' is not a path: write a folder"),
         ("data: {train: $PAIRS/train}", r"environment variables as \$\{NAME\}"),
         ("data: here", "data: 'here' must be a mapping"),
@@ -204,7 +204,7 @@ def test_paths_resolve_environment_home_and_current_directory(
     data = load(
         MINIMAL + 'data: {train: "${PAIRS}/train", validation: ~/val, labelled: data/labelled}\n'
     ).data
-    assert data.train == Path("/data/pairs/train")
+    assert [source.folder for source in data.train] == [Path("/data/pairs/train")]
     assert data.validation == Path("/home/someone/val")
     assert data.labelled == Path.cwd() / "data/labelled"
 
@@ -218,7 +218,35 @@ def test_an_unset_environment_variable_is_an_error_that_names_it(
         SweepError, match="data.train: .*environment variable PAIRS, which is not set: export PAIRS=DIR"
     ):
         load(text)
-    assert load(text, "data.train=/elsewhere").data.train == Path("/elsewhere")
+    (source,) = load(text, "data.train=/elsewhere").data.train
+    assert source.folder == Path("/elsewhere")
+
+
+def test_a_mixture_is_a_list_of_places_with_proportions(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BUCKET", "pairs")
+    text = MINIMAL + 'data: {cache: /scratch, train: [/a, {path: "s3://${BUCKET}/b", proportion: 3}]}\n'
+    first, second = load(text).data.train
+    assert (first.folder, first.remote, first.proportion) == (Path("/a"), None, 1)
+    assert (second.remote, second.proportion, second.folder.parent) == ("s3://pairs/b", 3, Path("/scratch"))
+
+
+def test_two_remotes_keep_their_shards_apart(load: Load) -> None:
+    first, second = load(MINIMAL + "data: {cache: /scratch, train: [s3://a/x, s3://b/x]}\n").data.train
+    assert first.folder != second.folder
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("{train: s3://pairs/b}", "data.train: s3://pairs/b is remote, .* set data.cache=DIR"),
+        ("{train: [{folder: /a}]}", r"data.train\[0\]: .* is not a path, a URL, or a mapping"),
+        ("{train: [/a, {path: /b, proportion: 0}]}", "data.train.1.proportion: 0 must be above 0"),
+        ("{train: [/a, 3]}", r"data.train\[1\]: 3 is not a path, a URL, or a mapping"),
+    ],
+)
+def test_a_source_that_cannot_be_read_is_refused_by_its_place(load: Load, data: str, message: str) -> None:
+    with pytest.raises(SweepError, match=message):
+        load(MINIMAL + f"data: {data}\n")
 
 
 def test_an_override_by_one_value_fixes_an_axis(load: Load) -> None:

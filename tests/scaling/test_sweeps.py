@@ -134,7 +134,8 @@ def test_real_pairs_need_one_path_and_its_absence_is_named(monkeypatch: pytest.M
     with pytest.raises(SweepError, match="environment variable PAIRS, which is not set: export PAIRS=DIR"):
         load_sweep(FOLDER / "pairs.yaml")
     monkeypatch.setenv("PAIRS", "/photographs")
-    assert load_sweep(FOLDER / "pairs.yaml").data.train == Path("/photographs/train")
+    (source,) = load_sweep(FOLDER / "pairs.yaml").data.train
+    assert source.folder == Path("/photographs/train")
 
 
 # sweeps/README.md documents every key

@@ -10,9 +10,11 @@ from typing import Literal
 
 import pytest
 import torch
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from model_zoo.targets import LabelledTokens, LabelSets, TokenRows
-from scaling.data.batches import CaptionSettings, Collator, make_targets
+from scaling.data.batches import Batch, CaptionSettings, Collator, make_targets
 from scaling.data.captions import CaptionTokenizer
 from scaling.data.tokenizers import load_tokenizer
 from scaling.labels import TokenizerChoice
@@ -44,6 +46,68 @@ def test_undecodable_images_and_empty_captions_are_masked_and_counted(kind: Kind
     assert batch.sample_ids_B.tolist() == [5, 6, 7] and len(batch) == 3
     if isinstance(batch.targets, LabelledTokens):
         assert torch.equal(batch.targets.labels.valid_B, batch.targets.tokens.valid_B)
+
+
+def test_images_of_a_batch_are_the_samples_images_in_one_block_of_pixels() -> None:
+    images = torch.randint(0, 256, (3, 3, 16, 16), dtype=torch.uint8)
+    by_pixel = [image.permute(1, 2, 0).contiguous().permute(2, 0, 1) for image in images]
+    collate = Collator(load_tokenizer("clip_bpe_4k"), _settings("labels"), image_size=16)
+    for stored in (images, by_pixel):
+        batch = collate([{"id": i, "image": image, "caption": "a"} for i, image in enumerate(stored)])
+        assert torch.equal(batch.images_BCHW, images)
+        assert batch.images_BCHW.permute(0, 2, 3, 1).is_contiguous() and batch.seeds_B is None
+
+
+class _Samples(Dataset[dict[str, object]]):
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> dict[str, object]:
+        image = torch.full((3, 16, 16), index, dtype=torch.uint8) if index % 4 else None
+        return {"id": index, "seed": 2**62 + index, "image": image, "caption": "a star", "reject": None}
+
+
+def test_a_worker_sends_the_batch_that_the_main_process_would_make() -> None:
+    collate = Collator(load_tokenizer("clip_bpe_4k"), _settings("both"), image_size=16)
+    here, sent = (
+        list(DataLoader(_Samples(), batch_size=4, num_workers=workers, collate_fn=collate))
+        for workers in (0, 1)
+    )
+    for one, other in zip(here, sent, strict=True):
+        assert torch.equal(one.images_BCHW, other.images_BCHW) and one.rejects == other.rejects
+        assert one.seeds_B is not None and torch.equal(one.seeds_B, other.seeds_B)
+        assert torch.equal(one.targets.tokens.tokens_BL, other.targets.tokens.tokens_BL)
+    assert here[1].seeds_B.tolist() == [2**62 + index for index in range(4, 8)]
+    assert here[0].rejects == {"undecodable image": 1}
+
+
+def test_a_worker_writes_images_where_the_main_process_reads_them() -> None:
+    collate = Collator(load_tokenizer("clip_bpe_4k"), _settings("labels"), image_size=16)
+
+    def is_shared(samples: list[dict[str, object]]) -> bool:
+        return collate(samples).images_BCHW.is_shared()
+
+    for workers in (0, 1):
+        loader = DataLoader(_Samples(), batch_size=4, num_workers=workers, collate_fn=is_shared)
+        assert list(loader) == 2 * [workers == 1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_tensor_of_a_batch_can_be_pinned(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned: list[torch.Tensor] = []
+
+    def pin(tensor: torch.Tensor) -> torch.Tensor:
+        pinned.append(tensor)
+        return tensor + 0
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    collate = Collator(load_tokenizer("clip_bpe_4k"), _settings(kind), image_size=16)
+    batch = collate([_Samples()[index] for index in range(3)])
+    copy = pin_memory(batch)  # as the loader's thread does
+    assert isinstance(copy, Batch) and copy is not batch and copy.rejects == batch.rejects
+    assert len(pinned) == {"labels": 3 + 3, "tokens": 3 + 2, "both": 3 + 3 + 2}[kind]
+    assert torch.equal(copy.images_BCHW, batch.images_BCHW)
+    assert torch.equal(copy.targets.valid_B, batch.targets.valid_B)
 
 
 def test_the_kinds_of_targets_agree_on_the_same_captions() -> None:

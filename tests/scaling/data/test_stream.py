@@ -1,103 +1,78 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import textwrap
+import signal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from stream_children import Reading, ids, in_children, open_stream, read, settings_of
 
 from scaling.data.drawing import draw_scene, encode_jpeg
 from scaling.data.scenes import sample_scene
 from scaling.data.shards import IMAGE_TEXT_COLUMNS, merge_indexes, write_shards
-
-READER = """
-import json, os, sys, tempfile
-from pathlib import Path
-rank, num_ranks, folder, batch, start, stop, workers = sys.argv[1:8]
-os.environ.update(RANK=rank, WORLD_SIZE=num_ranks, LOCAL_RANK=rank, LOCAL_WORLD_SIZE=num_ranks,
-                  MASTER_ADDR="127.0.0.1", MASTER_PORT=sys.argv[8], TMPDIR=sys.argv[9])
-import torch
-if int(num_ranks) > 1:
-    torch.distributed.init_process_group("gloo")
-from scaling.data.batches import CaptionSettings
-from scaling.data.stream import StreamSettings, TrainingStream
-from scaling.data.tokenizers import load_tokenizer
-settings = StreamSettings(folder=Path(folder), seed=0, global_batch=int(batch), image_size=16, crop_scale_min=0.9,
-                          crop_scale_max=1.0, captions=CaptionSettings(kind="tokens", context_length=16))
-stream = TrainingStream(settings, load_tokenizer("clip_bpe_4k"), num_ranks=int(num_ranks), num_workers=int(workers),
-                        pin_memory=False)
-for batch in stream.batches(int(start), int(stop)):
-    rows = zip(batch.sample_ids_B.tolist(), batch.images_BCHW.long().sum((1, 2, 3)).tolist(),
-               batch.targets.tokens_BL.sum(1).tolist())
-    print(json.dumps(sorted(rows)), flush=True)
-"""
+from scaling.train.ledger import hash_of_ids
 
 
-def _read(
-    folder: Path,
-    scratch: Path,
-    *,
-    ranks: int = 1,
-    batch: int = 24,
-    start: int = 0,
-    stop: int = 20,
-    workers: int = 0,
-) -> list[list[Any]]:
-    """The global batches of steps start to stop: sorted (id, sum of pixels, sum of tokens) of all ranks together."""
-    import json
-
-    from scaling.agreement import free_port
-
-    scratch.mkdir(parents=True, exist_ok=True)
-    common = [str(folder), str(batch), str(start), str(stop), str(workers), str(free_port()), str(scratch)]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(READER), str(rank), str(ranks), *common],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        for rank in range(ranks)
-    ]
-    outputs = [process.communicate(timeout=120) for process in processes]
-    for process, (_, errors) in zip(processes, outputs, strict=True):
-        assert process.returncode == 0, errors[-2000:]
-    shares = [[json.loads(line) for line in output.splitlines()] for output, _ in outputs]
-    return [sorted(sum(step, [])) for step in zip(*shares, strict=True)]
-
-
-@pytest.mark.slow
-def test_global_batches_do_not_depend_on_ranks_and_a_resume_continues_them_over_epochs(
+def test_global_batches_do_not_depend_on_ranks_and_workers_and_a_resume_continues_them_over_epochs(
     small_rendering: Path, tmp_path: Path
 ) -> None:
     """300 samples in batches of 24 make epochs of 12 steps; steps 0 to 19 reach into the second."""
-    folder = small_rendering / "train"
-    whole = _read(folder, tmp_path / "a")
+    settings = settings_of(small_rendering / "train")
+
+    def steps(name: str, **other: int) -> list[list[tuple[int, int, int]]]:
+        return read(Reading(settings=settings, stop=20, **other), tmp_path / name)
+
+    whole = steps("a")
     assert len(whole) == 20 and all(len({row[0] for row in batch}) == 24 for batch in whole)
-    first_epoch = [row[0] for batch in whole[:12] for row in batch]
+    first_epoch = sum(ids(whole[:12]), [])
     assert len(set(first_epoch)) == len(first_epoch), "an epoch shows no sample twice"
-    assert _read(folder, tmp_path / "b", ranks=2) == whole
-    assert _read(folder, tmp_path / "c", start=5) == whole[5:]
-    assert _read(folder, tmp_path / "d", start=12, workers=1) == whole[12:], "exactly at the end of an epoch"
+    assert ids(whole[12:]) != ids(whole[:8]), "another epoch, another order"
+    assert steps("b", ranks=2) == whole
+    assert steps("c", start=5, ranks=2, workers=1) == whole[5:]
+    assert steps("d", start=12, workers=1) == whole[12:], "exactly at the end of an epoch"
+    assert steps("e", start=7, workers=2) == whole[7:], "workers persist from one epoch to the next"
 
 
-@pytest.mark.slow
-def test_a_missing_shard_is_an_error_and_never_a_shorter_run(small_rendering: Path, tmp_path: Path) -> None:
-    import shutil
+def test_a_killed_reading_that_other_ranks_continue_has_the_ledger_of_an_undisturbed_one(
+    small_rendering: Path, tmp_path: Path
+) -> None:
+    """Two ranks die in step 8, the last checkpoint is of step 5; three continue, into the second epoch."""
+    settings = settings_of(small_rendering / "train")
 
-    folder = tmp_path / "train"
-    shutil.copytree(small_rendering / "train", folder)
-    next(folder.rglob("shard.*.mds")).unlink()
-    with pytest.raises(AssertionError, match="shard|DataExhausted|No such file"):
-        _read(folder, tmp_path / "scratch")
+    def note(start: int, ranks: int, die_at: int) -> None:
+        stream = open_stream(Reading(settings=settings, ranks=ranks, workers=1))
+        for step, batch in enumerate(stream.batches(start, 20), start):
+            if step == die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            with open(tmp_path / f"ledger-{ranks}-{os.environ['RANK']}", "a") as ledger:
+                print(step, hash_of_ids(batch.sample_ids_B), file=ledger)
+
+    def ledger(ranks: int) -> list[tuple[int, int]]:
+        files = [(tmp_path / f"ledger-{ranks}-{rank}").read_text().splitlines() for rank in range(ranks)]
+        rows = [[tuple(map(int, line.split())) for line in lines] for lines in zip(*files, strict=True)]
+        return [(shares[0][0], sum(share[1] for share in shares) % 2**61) for shares in rows]
+
+    in_children(note, 0, 1, 99, scratch=tmp_path / "undisturbed")
+    with pytest.raises(RuntimeError, match="the reader died"):
+        in_children(note, 0, 2, 8, ranks=2, scratch=tmp_path / "killed")
+    in_children(note, 5, 3, 99, ranks=3, scratch=tmp_path / "continued")
+    assert [step for step, _ in ledger(1)] == list(range(20))
+    assert ledger(2)[:5] + ledger(3) == ledger(1)
 
 
-@pytest.mark.slow
+def test_a_stream_can_be_read_again_from_any_earlier_position(small_rendering: Path, tmp_path: Path) -> None:
+    settings = settings_of(small_rendering / "train")
+
+    def twice() -> list[list[list[int]]]:
+        stream = open_stream(Reading(settings=settings, workers=1))
+        spans = [(0, 14), (2, 4), (13, 15), (0, 1)]
+        return [[sorted(batch.sample_ids_B.tolist()) for batch in stream.batches(*span)] for span in spans]
+
+    whole, middle, second_epoch, start = in_children(twice, scratch=tmp_path)[0]
+    assert middle == whole[2:4] and second_epoch[0] == whole[13] and start == whole[:1]
+
+
 def test_the_caption_shown_is_a_function_of_seed_sample_and_epoch_and_all_are_shown(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     part = folder / "part-00000"
@@ -109,7 +84,7 @@ def test_the_caption_shown_is_a_function_of_seed_sample_and_epoch_and_all_are_sh
     ]
     write_shards(part, {**IMAGE_TEXT_COLUMNS, "captions": "json"}, samples, size_limit=2**20)
     merge_indexes(folder, [part])
-    epochs = _read(folder, tmp_path / "x", stop=6)
+    epochs = read(Reading(settings=settings_of(folder), stop=6), tmp_path / "x")
     by_epoch = [
         {row[0]: row[2] for batch in epochs[2 * epoch : 2 * epoch + 2] for row in batch} for epoch in range(3)
     ]

@@ -114,6 +114,7 @@ def context_of(
             "objective": objective,
             "specification": specification(name),
             "tokenizer": load_tokenizer("clip_bpe_4k"),
+            "pixel_statistics": "clip",
             "captions": CaptionSettings(kind=KINDS[name], context_length=CONTEXT_LENGTH),
             "batch": 5,
             "samples_seen": 1_234,

@@ -17,7 +17,7 @@ from scaling.data.shards import IMAGE_TEXT_COLUMNS, write_shards
 from scaling.data.transforms import decode, evaluation_crop, normalise
 from scaling.evaluate.features import ImageBatch, ImageReader, Ranks, Rows, extract_rows
 
-READER = ImageReader(image_size=8, batch=4, device=torch.device("cpu"))
+READER = ImageReader(image_size=8, pixel_statistics="clip", batch=4, device=torch.device("cpu"))
 
 
 def measure(images: ImageBatch) -> Rows:
@@ -79,7 +79,9 @@ def test_a_rank_that_is_ahead_does_not_disturb_the_rows_before(
 
 
 def test_threads_decode_the_same_images_in_the_same_order(validation: IndexedDataset) -> None:
-    threaded = ImageReader(image_size=8, batch=7, device=torch.device("cpu"), num_threads=3)
+    threaded = ImageReader(
+        image_size=8, pixel_statistics="clip", batch=7, device=torch.device("cpu"), num_threads=3
+    )
     [one] = [torch.cat([b.images_BCHW for b in READER.batches(validation, range(23))])]
     assert torch.equal(torch.cat([b.images_BCHW for b in threaded.batches(validation, range(23))]), one)
 

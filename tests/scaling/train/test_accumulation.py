@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from model_zoo.build import build_objective
 from model_zoo.specification import ObjectiveSpecification
 from model_zoo.targets import LabelledTokens, LabelSets, TokenRows
+from scaling.data.augmentation import Augmentation
 from scaling.data.batches import Batch, Targets
 from scaling.train.accumulation import Accumulation
 from scaling.train.idf import build_statistics
@@ -101,7 +102,7 @@ def _train_once(
     batch = _batch(objective)
     idf = "online" if objective.startswith("super") else "off"
     counts = build_statistics(idf, VOCABULARY, CPU, None).observe(batch.targets)
-    accumulation = Accumulation(engine, micro_batch=micro_batch, num_ranks=1)
+    accumulation = Accumulation(engine, augmentation=Augmentation(), micro_batch=micro_batch, num_ranks=1)
     losses = accumulation.forward_backward(batch, batch.targets, counts)
     gradients = {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
     return {name: float(value) for name, value in losses.items()}, gradients, engine

@@ -26,6 +26,7 @@ deepspeed.init_distributed(verbose=False)
 from model_zoo.build import build_objective, weight_decay_groups
 from model_zoo.specification import ObjectiveSpecification
 from model_zoo.targets import KnownShare
+from scaling.data.augmentation import Augmentation
 from scaling.data.batches import Batch, CaptionSettings, make_targets
 from scaling.data.tokenizers import load_tokenizer
 from scaling.data.transforms import normalise
@@ -68,7 +69,7 @@ def cached(micro_batch):
     engine = build(micro_batch)
     batch = Batch(images_BCHW=pixels, targets=targets, sample_ids_B=torch.arange(8), num_undecodable=0,
                   num_empty_captions=0)
-    accumulation = Accumulation(engine, micro_batch=micro_batch, num_ranks=1)
+    accumulation = Accumulation(engine, augmentation=Augmentation(), micro_batch=micro_batch, num_ranks=1)
     for _ in range(case["steps"]):
         counts = build_statistics("off", 4096, engine.device, None).observe(targets)
         yield float(accumulation.forward_backward(batch, targets, counts)["loss"])

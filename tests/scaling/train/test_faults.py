@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from scaling.train.faults import MOST_SKIPPED_STEPS, Diverged, StepGuard
+from scaling.train.faults import MOST_SKIPPED_STEPS, Diverged, StepGuard, TooManyBadSamples
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_weights_that_are_not() -> None:
@@ -20,6 +20,16 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_weights_that_are_n
         module[1].weight[3, 1] = math.inf
     with pytest.raises(Diverged, match=r"inf at step 7; not finite: 1.weight \[4, 2\]. Lower learning_rate"):
         StepGuard().check_loss(7, math.inf, module)
+
+
+def test_more_bad_samples_than_allowed_end_the_run_and_a_few_do_not() -> None:
+    guard = StepGuard()
+    guard.check_samples(16, 64, 0.05, {"undecodable image": 16})
+    guard.check_samples(50, 1_000, 0.05, {"undecodable image": 50})
+    with pytest.raises(
+        TooManyBadSamples, match=r"51 of 1,000 samples .* \(truncated image: 50, .*: 1\).*\(0.05\)"
+    ):
+        guard.check_samples(51, 1_000, 0.05, {"undecodable image": 1, "truncated image": 50})
 
 
 def test_steps_that_the_engine_skips_one_after_another_end_the_run() -> None:
