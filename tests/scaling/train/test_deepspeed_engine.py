@@ -77,7 +77,7 @@ def cached(micro_batch):
 
 def engined(micro_batch, save=None, load=None, steps=case["steps"]):
     engine = build(micro_batch)
-    if load: engine.load(Path(load))
+    if load: engine.load(Path(load), 1)
     for _ in range(steps):
         total = 0.0
         for start in range(0, 8, micro_batch):
