@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import atexit
-import gc
 import itertools
 import json
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,11 @@ def _plan(
     dataset.start_at(epoch, step * global_batch)
     dataset._resume(dataset._unique_rank_world, epoch)
     dataset.batch_size = global_batch // (nodes * ranks)
-    plan = generate_work("random", dataset, World(nodes, ranks, workers, 0), epoch, step * global_batch)
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="Attempting to partition"
+        )  # places behind the last whole batch
+        plan = generate_work("random", dataset, World(nodes, ranks, workers, 0), epoch, step * global_batch)
     in_order = plan.transpose(3, 2, 0, 1, 4).reshape(-1, global_batch)  # batch, worker; node, rank, sample
     return [sorted(batch.tolist()) for batch in in_order[: stream._steps_per_epoch - step]]
 
@@ -77,27 +81,19 @@ def test_every_world_sees_the_same_global_batches_from_any_position_and_an_epoch
         samples[0] += 8 * global_batch
         folder = _write_index(tmp_path / f"set-{next(counts)}", samples)
         algorithm = data.draw(st.sampled_from(("py1e", "py1br", "py1s", "py2s", "naive")))
-        epoch = data.draw(st.integers(0, 3))
-        stream = open_stream(
-            Reading(
-                settings=settings_of(
-                    folder,
-                    global_batch=global_batch,
-                    seed=data.draw(st.integers(0, 9)),
-                    shuffle_algorithm=algorithm,
-                )
-            )
-        )
+        epoch, seed = data.draw(st.integers(0, 3)), data.draw(st.integers(0, 9))
+        position = data.draw(st.floats(0, 1, exclude_max=True))
+        drawn = settings_of(folder, global_batch=global_batch, seed=seed, shuffle_algorithm=algorithm)
+        stream = open_stream(Reading(settings=drawn))
         whole = _plan(stream, epoch, 0)
         shown = sum(whole, [])
         assert whole and len(set(shown)) == len(shown) and set(shown) <= set(range(sum(samples)))
-        step = data.draw(st.integers(0, len(whole) - 1))
+        step = int(position * len(whole))
         assert _plan(stream, epoch, step, nodes=nodes, ranks=ranks, workers=workers) == whole[step:]
         del stream
-        gc.collect()
         atexit._run_exitfuncs()  # streaming's: they close its shared memory, unless there are views of it
 
-    in_children(holds, scratch=tmp_path / "scratch", timeout=300)
+    in_children(holds, scratch=tmp_path / "scratch", timeout=120)
 
 
 def test_seeds_and_epochs_have_orders_of_their_own(tmp_path: Path) -> None:
