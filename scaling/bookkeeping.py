@@ -12,7 +12,7 @@ from scaling.assignment import Outcome
 from scaling.lease import Lease, check_lease, holder_of
 from scaling.points import RunPoint
 from scaling.records import FAILURES, RunDirectory, RunRecord, State, Status, WriteError, write_atomically
-from scaling.residue import SCRATCH_PREFIX
+from scaling.residue import SCRATCH_NAME_HEX, SCRATCH_PREFIX
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +72,7 @@ class Bookkeeper:
             port=free_port(),
             attempt=attempt,
             lease_token=token,
-            scratch=f"{SCRATCH_PREFIX}{uuid.uuid4().hex[:12]}",
+            scratch=f"{SCRATCH_PREFIX}{uuid.uuid4().hex[:SCRATCH_NAME_HEX]}",
         )
 
     def renew_lease(self) -> None:

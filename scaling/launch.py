@@ -6,6 +6,7 @@ import argparse
 import fnmatch
 import os
 import signal
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -20,6 +21,7 @@ from scaling.preflight import (
     fetch_image_weights,
 )
 from scaling.ranks import Rank, current_rank
+from scaling.residue import check_scratch_length
 from scaling.spec import SweepError, load_sweep
 
 EXIT_BAD_INPUT = 2
@@ -84,6 +86,7 @@ def _prepare(options: argparse.Namespace, rank: Rank, has_cuda: bool) -> tuple[l
             f"--only {options.only!r} matches no point of {options.sweep}. Its points:\n  {known}"
         )
     check_output_folder(options.runs / sweep.name)
+    check_scratch_length(Path(tempfile.gettempdir()))
     check_data(points, read_all=rank.is_main)
     if rank.is_local_leader:
         fetch_image_weights(points)

@@ -12,8 +12,13 @@ from scaling.records import write_atomically
 
 SHARED_MEMORY = Path("/dev/shm")
 SCRATCH_PREFIX = "scaling-point-"  # of the temporary folder of a point
+SCRATCH_NAME_HEX = 12  # digits after it
 _SEGMENTS_FILE = "streaming-segments.json"
 _OWNER_FILE = "owner.json"
+_SOCKET_PATH_BYTES = 107  # sun_path of unix(7), without its final NUL
+_SOCKET_NAME_BYTES = len(
+    "/pymp-12345678/listener-12345678"
+)  # multiprocessing's, through which workers send batches
 
 
 def remove_allreduce_buffers(port: int) -> int:
@@ -51,6 +56,20 @@ def remove_streaming_segments(scratch: Path) -> int:
         for path in SHARED_MEMORY.glob(f"{prefix}_*"):  # those of the running epoch were made after the note
             freed += _unlink(path)
     return freed
+
+
+def check_scratch_length(temporary: Path) -> None:
+    """Raises ValueError where sockets in a point's temporary folder would have longer names than the system allows.
+
+    A loader's worker could then send no batch, and says so in its log only.
+    """
+    most = _SOCKET_PATH_BYTES - _SOCKET_NAME_BYTES - len(f"/{SCRATCH_PREFIX}") - SCRATCH_NAME_HEX
+    if len(os.fsencode(temporary)) > most:
+        raise ValueError(
+            f"TMPDIR: {temporary} is {len(os.fsencode(temporary))} bytes long; a socket's path has at most "
+            f"{_SOCKET_PATH_BYTES}, which leaves {most} for it. Set TMPDIR to a shorter folder of this machine, /tmp "
+            "say."
+        )
 
 
 def claim_scratch(scratch: Path, port: int) -> None:

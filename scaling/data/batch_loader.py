@@ -1,4 +1,4 @@
-"""torch's DataLoader for a training stream: workers per epoch, errors that are said in one line."""
+"""torch's DataLoader for a training stream: workers that outlive epochs, errors that are said in one line."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class BatchLoader:
             pin_memory=pin_memory,
             timeout=timeout_seconds if num_workers else 0,
             prefetch_factor=PREFETCHED_BATCHES if num_workers else None,
-            persistent_workers=False,  # new ones per epoch, forked after its position is set
+            persistent_workers=num_workers > 0,
         )
 
     def __iter__(self) -> Iterator[Batch]:

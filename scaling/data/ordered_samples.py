@@ -8,17 +8,20 @@ of that shard, who raises it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import sleep
 from typing import Any, Protocol
 
 import numpy as np
 import torch.distributed as dist
+from numpy.typing import NDArray
 from streaming import StreamingDataset
 from streaming.base.constant import TICK
 from streaming.base.dataset import _ShardState
 
+from scaling.data.lenient_reading import read_leniently
 from scaling.data.remote_cache import ShardStream
 from scaling.data.shard_files import MAKE_AGAIN, DamagedShard, find_damage
 from scaling.data.showing import Showing
@@ -80,7 +83,7 @@ class OrderedSamples(StreamingDataset):  # type: ignore[misc]
         try:
             sample = super().get_item(sample_id, retry)
         except (UnicodeDecodeError, json.JSONDecodeError):
-            sample = _read_leniently(shard, row)
+            sample = read_leniently(shard, row)
         except (IndexError, ValueError) as error:
             self._look_at(shard_id)
             raise self._damaged(shard_id, f"its sample {row} cannot be read ({error})") from error
@@ -135,10 +138,16 @@ class OrderedSamples(StreamingDataset):  # type: ignore[misc]
             )
 
     def _resume_incr_epoch(self) -> tuple[int, int]:
-        """The epoch and the position in it; called in every worker, also in persistent ones, when an epoch begins."""
+        """The epoch and the position in it; called in every worker when an epoch begins."""
         epoch, sample_in_epoch = super()._resume_incr_epoch()
         self._epoch = epoch
         return epoch, sample_in_epoch
+
+    def _get_work(self, epoch: int, sample_in_epoch: int) -> NDArray[np.int64]:
+        with warnings.catch_warnings():  # it means places behind the last whole batch, which are never read
+            warnings.filterwarnings("ignore", message="Attempting to partition")
+            work: NDArray[np.int64] = super()._get_work(epoch, sample_in_epoch)
+        return work
 
     def _evict_coldest_shard(self) -> None:
         """Delete one file from a cache, and never from a data set that stands in place.
@@ -171,31 +180,3 @@ class OrderedSamples(StreamingDataset):  # type: ignore[misc]
 
 def _path(shard: Any) -> Path:
     return Path(shard.dirname, shard.raw_data.basename)
-
-
-def _read_leniently(shard: Any, row: int) -> dict[str, Any]:
-    """A sample with a text that is not UTF-8, whose bytes then are lone surrogates, or not JSON, which then is None."""
-    encodings = shard.column_encodings
-    shard.column_encodings = ["bytes" if encoding in _LENIENT else encoding for encoding in encodings]
-    try:
-        sample: dict[str, Any] = shard[row]
-    finally:
-        shard.column_encodings = encodings
-    for name, encoding in zip(shard.column_names, encodings, strict=True):
-        if encoding in _LENIENT:
-            sample[name] = _LENIENT[encoding](sample[name])
-    return sample
-
-
-def _text(stored: bytes) -> str:
-    return stored.decode("utf-8", "surrogateescape")
-
-
-def _json(stored: bytes) -> Any:
-    try:
-        return json.loads(stored)
-    except ValueError:
-        return None
-
-
-_LENIENT: dict[str, Callable[[bytes], Any]] = {"str": _text, "json": _json}  # by MDS encoding

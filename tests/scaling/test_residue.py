@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -72,3 +75,25 @@ def test_segments_whose_name_another_job_took_since_stay(shared_memory: Path, tm
     _file(segment)
     assert residue.remove_streaming_segments(tmp_path) == 0
     assert segment.exists()
+
+
+def test_a_temporary_folder_too_deep_for_sockets_is_refused_before_any_point_starts() -> None:
+    """The longest that is allowed carries a socket of multiprocessing's; one more byte does not."""
+    most = Path("/" + "x" * (107 - len("/scaling-point-0123456789ab/pymp-abcdefgh/listener-abcdefgh") - 1))
+    residue.check_scratch_length(most)
+    with pytest.raises(ValueError, match="TMPDIR: /x+ is 49 bytes long.* leaves 48 .* shorter folder"):
+        residue.check_scratch_length(Path(f"{most}x"))
+
+
+def test_a_socket_in_the_longest_scratch_folder_can_be_made(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory() as short:
+        scratch = Path(short, "y" * (107 - len("/pymp-abcdefgh/listener-abcdefgh") - len(short) - 1))
+        scratch.mkdir()
+        code = "from multiprocessing import connection; connection.Listener()"
+        subprocess.run([sys.executable, "-c", code], env={**os.environ, "TMPDIR": str(scratch)}, check=True)
+        longer = Path(f"{scratch}y")
+        longer.mkdir()
+        ended = subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "TMPDIR": str(longer)}, capture_output=True
+        )
+        assert b"AF_UNIX path too long" in ended.stderr

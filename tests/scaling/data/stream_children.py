@@ -126,16 +126,17 @@ def in_children(
     """
     scratch.mkdir(parents=True, exist_ok=True)
     context, port, children = multiprocessing.get_context("fork"), free_port(), []
-    for rank in range(ranks):
-        receiver, sender = context.Pipe(duplex=False)
-        place = (rank, ranks, port if joined else 0, scratch)
-        process = context.Process(target=_child, args=(sender, place, work, arguments))
-        process.start()
-        sender.close()
-        children.append((process, receiver))
-    outcomes = [_outcome(process, receiver, timeout) for process, receiver in children]
-    for process, _ in children:
-        _end(process)
+    with tempfile.TemporaryDirectory() as temporary:  # as short as a run's, since names of sockets are limited
+        for rank in range(ranks):
+            receiver, sender = context.Pipe(duplex=False)
+            place = (rank, ranks, port if joined else 0, scratch / f"log-{rank}.txt", temporary)
+            process = context.Process(target=_child, args=(sender, place, work, arguments))
+            process.start()
+            sender.close()
+            children.append((process, receiver))
+        outcomes = [_outcome(process, receiver, timeout) for process, receiver in children]
+        for process, _ in children:
+            _end(process)
     for outcome in outcomes:
         if isinstance(outcome, Exception):
             raise outcome
@@ -164,13 +165,13 @@ def _outcome(process: BaseProcess, receiver: Connection, timeout: float) -> Any:
         return RuntimeError("the reader died")
 
 
-def _child(sender: Connection, place: tuple[int, int, int, Path], work: Any, arguments: Any) -> None:
-    rank, ranks, port, scratch = place
+def _child(sender: Connection, place: tuple[int, int, int, Path, str], work: Any, arguments: Any) -> None:
+    rank, ranks, port, log_file, temporary = place
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    os.environ.update(WORLD_SIZE=str(ranks), LOCAL_WORLD_SIZE=str(ranks), TMPDIR=str(scratch))
+    os.environ.update(WORLD_SIZE=str(ranks), LOCAL_WORLD_SIZE=str(ranks), TMPDIR=temporary)
     tempfile.tempdir = None
     atexit._clear()  # the parent's
-    with open(scratch / f"log-{rank}.txt", "a") as log:
+    with open(log_file, "a") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     try:

@@ -1,4 +1,4 @@
-"""What goes wrong with StreamingDataset 0.13 as it comes, each once: facts/data_and_evaluation.md, 1.1.
+"""What goes wrong with StreamingDataset 0.13 as it comes, each once.
 
 Those of them that other modules answer for are tested there: hashes of local shards in test_indexed, bad images in
 test_bad_images, leftovers of killed jobs in test_residue, the launcher's environment in test_ranks.
@@ -217,13 +217,15 @@ def test_a_killed_job_leaves_only_what_can_be_told_to_be_its_own(tmp_path: Path)
     assert not any((SHARED_MEMORY / name).exists() for name in left)
 
 
-def test_locks_stand_in_the_jobs_own_temporary_folder_only(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_locks_stand_in_the_jobs_own_temporary_folder_only(tmp_path: Path) -> None:
     folder = write_set(tmp_path / "set", CAPTIONS)
     before = set(Path("/tmp").glob("*filelock*"))
-    read(Reading(settings=settings_of(folder), workers=1), tmp_path / "x")
-    assert list((tmp_path / "x").glob("*filelock*"))
+
+    def locks() -> list[Path]:
+        list(open_stream(Reading(settings=settings_of(folder), workers=1)).batches(0, 4))
+        return list(Path(tempfile.gettempdir()).glob("*filelock*"))
+
+    assert in_children(locks, scratch=tmp_path / "x") != [[]]
     assert set(Path("/tmp").glob("*filelock*")) == before
 
 
