@@ -24,7 +24,7 @@ def render(
     workers: Workers = usable_cpus(),
 ) -> None:
     """Draw captioned scenes into MDS shards: the offline data set of the quickstart."""
-    from scaling.data import rendered
+    from scaling.data.rendering import rendered
 
     settings = rendered.RenderSettings(train=train, image_size=image_size, seed=seed)
     is_new = rendered.render(destination, settings, workers=workers)
@@ -63,9 +63,9 @@ def convert(
     workers: Workers = usable_cpus(),
 ) -> None:
     """Convert images with captions or classes into MDS shards; the same command continues a killed one."""
-    from scaling.data.conversion_settings import conversion_settings
-    from scaling.data.convert import convert as convert_source
-    from scaling.data.rows import Columns
+    from scaling.data.conversion.convert import convert as convert_source
+    from scaling.data.conversion.rows import Columns
+    from scaling.data.conversion.settings import conversion_settings
     from scaling.tables import manifest_table
 
     manifest = convert_source(
@@ -96,7 +96,7 @@ def check(
     workers: Workers = usable_cpus(),
 ) -> None:
     """Verify MDS folders: index, sizes, hashes, counts, a share of the images; exit code 1 if damaged."""
-    from scaling.data import check_command
+    from scaling.data.checking import command as check_command
 
     is_whole = check_command.check(
         folder, decode=decode, examples=examples, workers=workers, console=Console()
@@ -124,7 +124,7 @@ def count(
     workers: Workers = usable_cpus(),
 ) -> None:
     """Count in how many captions each label stands; for words without --vocabulary, make their vocabulary."""
-    from scaling.data import count_command
+    from scaling.data.counting import command as count_command
 
     request = count_command.CountRequest(
         folder=folder,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from model_zoo.export import export
 from model_zoo.exported_files import PixelStatistics
-from scaling.data.augmentation import PIXEL_STATISTICS
+from scaling.data.images.augmentation import PIXEL_STATISTICS
 from scaling.points import RunPoint
 from scaling.records import RunDirectory
 

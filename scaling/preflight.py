@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scaling.data.indexed import preflight
-from scaling.data.tokenizers import load_tokenizer
+from scaling.data.text.tokenizers import load_tokenizer
 from scaling.data_paths import DataPaths
 from scaling.field_types import FROM_TIMM
 from scaling.hardware import ACCELERATORS, accelerator_for_device_name

@@ -63,8 +63,8 @@ def source_index(source: TrainSource, require_data: bool) -> ShardIndex | None:
         return read_shard_index(source.folder) if (source.folder / "index.json").exists() else None
     if not require_data:
         return None
-    from scaling.data.remote_cache import fetch_index  # streaming, and with it every cloud's client
-    from scaling.data.stream_sources import StreamSource
+    from scaling.data.stream.remote_cache import fetch_index  # streaming, and with it every cloud's client
+    from scaling.data.stream.sources import StreamSource
 
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "index.json"

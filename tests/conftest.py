@@ -65,7 +65,7 @@ def shared_data() -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def small_rendering(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A rendered data set of a few hundred scenes."""
-    from scaling.data.rendered import RenderSettings, render
+    from scaling.data.rendering.rendered import RenderSettings, render
 
     folder = tmp_path_factory.mktemp("rendered")
     settings = RenderSettings(

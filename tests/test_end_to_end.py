@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import torch
 
-from scaling.data.rendered import rendered_sample
+from scaling.data.rendering.rendered import rendered_sample
 from scaling.data.shards import IMAGE_TEXT_COLUMNS, merge_indexes, write_shards
 from scaling.records import RunDirectory, RunRecord, read_lines, run_directories
 from scaling.residue import remove_orphans

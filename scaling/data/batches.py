@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from model_zoo.targets import LabelledTokens, LabelSets, TokenRows
-from scaling.data.captions import CaptionTokenizer
 from scaling.data.samples import EMPTY_CAPTION, UNDECODABLE_IMAGE
-from scaling.data.tokenizers import as_row_tokenizer, label_sets, token_rows
+from scaling.data.text.captions import CaptionTokenizer
+from scaling.data.text.tokenizers import as_row_tokenizer, label_sets, token_rows
 
 # Shapes.  B samples of this rank's share of one global batch, L caption tokens, N labels, C channels, H W pixels.
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from scaling.data.conversion_settings import ConversionSettings
+from scaling.data.conversion.settings import ConversionSettings
 
 
 class _Frozen(BaseModel):

@@ -15,12 +15,12 @@ from torch import Tensor
 from model_zoo.objective import Classifies, EmbedsText
 from model_zoo.specification import ObjectiveSpecification
 from model_zoo.targets import LabelSets
-from scaling.data.augmentation import PixelStatistics
 from scaling.data.batches import CaptionSettings, Targets, make_targets
-from scaling.data.captions import CaptionTokenizer
+from scaling.data.images.augmentation import PixelStatistics
 from scaling.data.indexed import IndexedDataset
 from scaling.data.labelled import LabelledSet
-from scaling.data.tokenizers import as_row_tokenizer, label_sets, token_rows
+from scaling.data.text.captions import CaptionTokenizer
+from scaling.data.text.tokenizers import as_row_tokenizer, label_sets, token_rows
 from scaling.evaluate.features import ImageBatch, ImageReader, Ranks, Rows, extract_rows
 
 # Shapes.  B captions, V vocabulary.

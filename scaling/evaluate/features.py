@@ -17,9 +17,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from scaling.data.augmentation import PixelStatistics
+from scaling.data.images.augmentation import PixelStatistics
+from scaling.data.images.transforms import UndecodableImage, decode, evaluation_crop, normalise
 from scaling.data.indexed import IndexedDataset
-from scaling.data.transforms import UndecodableImage, decode, evaluation_crop, normalise
 
 # Shapes.  B images of a batch, C channels, H W pixels.
 

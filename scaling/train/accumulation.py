@@ -13,9 +13,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from scaling.data.augmentation import Augmentation
 from scaling.data.batches import Batch, Targets
-from scaling.data.device_augmentation import prepare
+from scaling.data.images.augmentation import Augmentation
+from scaling.data.images.device_augmentation import prepare
 from scaling.train.batch_share import PendingCounts
 from scaling.train.engines.protocol import Engine
 from scaling.train.random_state import RandomState

@@ -10,12 +10,12 @@ import torch
 from model_zoo.build import build_objective
 from model_zoo.weights import initial_image_tower_weights, load_weights
 from scaling.assignment import Assignment
-from scaling.data.augmentation import Augmentation
 from scaling.data.batches import CaptionSettings, TargetKind
-from scaling.data.machine_lock import one_at_a_time_on_this_machine
-from scaling.data.stream import StreamSettings, TrainingStream
-from scaling.data.stream_sources import StreamSource
-from scaling.data.tokenizers import load_tokenizer
+from scaling.data.images.augmentation import Augmentation
+from scaling.data.stream.machine_lock import one_at_a_time_on_this_machine
+from scaling.data.stream.sources import StreamSource
+from scaling.data.stream.training_stream import StreamSettings, TrainingStream
+from scaling.data.text.tokenizers import load_tokenizer
 from scaling.field_types import RANDOM
 from scaling.labels import VocabularyFacts, read_label_counts, vocabulary_facts
 from scaling.points import RunPoint

@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from scaling.data.indexed import IndexedDataset
 from scaling.data.labelled import LabelledSet, read_labelled_set
-from scaling.data.tokenizers import load_tokenizer
+from scaling.data.text.tokenizers import load_tokenizer
 from scaling.evaluate.context import EvaluationContext
 from scaling.evaluate.features import Ranks
 from scaling.evaluate.tasks import run_tasks

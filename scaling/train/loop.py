@@ -12,8 +12,8 @@ import torch
 
 from scaling.cost import num_steps
 from scaling.data.batches import Batch
-from scaling.data.stream import TrainingStream
-from scaling.data.waiting import WaitingTime
+from scaling.data.stream.training_stream import TrainingStream
+from scaling.data.stream.waiting import WaitingTime
 from scaling.points import RunPoint
 from scaling.records import Status
 from scaling.train.accumulation import Accumulation, Losses

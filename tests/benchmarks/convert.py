@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from streaming.base.format.mds import MDSWriter
 
-from scaling.data import convert
+from scaling.data.conversion import convert
 from scaling.data.shards import IMAGE_TEXT_COLUMNS
 
 NUM_TARS, SAMPLES_PER_TAR, ROUNDS = 2, 2_000, 3

@@ -22,13 +22,13 @@ from typing import Any
 import torch
 from photographs import CAPTION, write_photographs
 
-from scaling.data.augmentation import Augmentation
 from scaling.data.batches import Batch, CaptionSettings, Collator
-from scaling.data.device_augmentation import prepare
-from scaling.data.showing import ShowSettings, show
-from scaling.data.stream import StreamSettings, StreamSource, TrainingStream
-from scaling.data.tokenizers import load_tokenizer
-from scaling.data.waiting import WaitingTime
+from scaling.data.images.augmentation import Augmentation
+from scaling.data.images.device_augmentation import prepare
+from scaling.data.images.showing import ShowSettings, show
+from scaling.data.stream.training_stream import StreamSettings, StreamSource, TrainingStream
+from scaling.data.stream.waiting import WaitingTime
+from scaling.data.text.tokenizers import load_tokenizer
 
 BATCH, CONTEXT, ROUNDS = 64, 77, 2
 WEAK = Augmentation(crop_scale_min=0.9)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from scaling.data.drawing import draw_scene
-from scaling.data.scenes import sample_scene
+from scaling.data.rendering.drawing import draw_scene
+from scaling.data.rendering.scenes import sample_scene
 from scaling.data.shards import IMAGE_TEXT_COLUMNS, merge_indexes, write_shards
 
 REAL_PHOTOGRAPHS = Path(__file__).resolve().parents[3] / "shared" / "data" / "realpairs" / "train"

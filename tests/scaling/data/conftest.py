@@ -80,7 +80,7 @@ def wordpiece_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def sentencepiece_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the tokenizer.json of a byte-fallback BPE, as Llama's."""
-    from scaling.data.rendered_vocabularies import train_sentencepiece
+    from scaling.data.rendering.vocabularies import train_sentencepiece
 
     folder = tmp_path_factory.mktemp("sentencepiece")
     (folder / "tokenizer.json").write_text(train_sentencepiece(["a dog runs", "a dog and a cat"] * 3, 300))
@@ -124,8 +124,8 @@ def no_wordnet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def _forget() -> None:
-    from scaling.data.wordnet import open_wordnet
-    from scaling.data.words import labeller, load_words
+    from scaling.data.text.wordnet import open_wordnet
+    from scaling.data.text.words import labeller, load_words
 
     for function in (open_wordnet, labeller, load_words):
         function.cache_clear()

@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import Any
 
 from scaling.agreement import free_port
-from scaling.data.augmentation import Augmentation
 from scaling.data.batches import CaptionSettings
-from scaling.data.machine_lock import one_at_a_time_on_this_machine
+from scaling.data.images.augmentation import Augmentation
 from scaling.data.shards import IMAGE_TEXT_COLUMNS
-from scaling.data.stream import StreamSettings, TrainingStream
-from scaling.data.stream_sources import StreamSource
-from scaling.data.tokenizers import load_tokenizer
+from scaling.data.stream.machine_lock import one_at_a_time_on_this_machine
+from scaling.data.stream.sources import StreamSource
+from scaling.data.stream.training_stream import StreamSettings, TrainingStream
+from scaling.data.text.tokenizers import load_tokenizer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

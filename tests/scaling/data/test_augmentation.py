@@ -13,11 +13,11 @@ from scipy import stats
 from torchvision.transforms import v2
 
 from model_zoo.targets import TokenRows
-from scaling.data.augmentation import PIXEL_STATISTICS, Augmentation
 from scaling.data.batches import Batch
-from scaling.data.device_augmentation import augment, draw_colours, prepare
-from scaling.data.draws import showing_seed, uniform, uniforms
-from scaling.data.transforms import draw_crop
+from scaling.data.images.augmentation import PIXEL_STATISTICS, Augmentation
+from scaling.data.images.device_augmentation import augment, draw_colours, prepare
+from scaling.data.images.draws import showing_seed, uniform, uniforms
+from scaling.data.images.transforms import draw_crop
 
 STRONG = Augmentation(
     crop_scale_min=0.4, flip_probability=0.5, jitter_probability=0.8, grayscale_probability=0.2
@@ -73,7 +73,7 @@ def test_pixel_statistics_are_those_of_open_clip() -> None:
 
 
 def test_an_augmentation_can_be_planned_without_loading_torch() -> None:
-    code = "import sys; import scaling.data.augmentation; sys.exit('torch' in sys.modules)"
+    code = "import sys; import scaling.data.images.augmentation; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
 
 

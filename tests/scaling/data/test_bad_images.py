@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from scaling.data import decoding
-from scaling.data.decoding import ANIMATED_IMAGE, UndecodableImage, decode
+from scaling.data.images import decoding
+from scaling.data.images.decoding import ANIMATED_IMAGE, UndecodableImage, decode
+from scaling.data.images.transforms import evaluation_crop, shown_crop
 from scaling.data.samples import OVERSIZED_IMAGE, TRUNCATED_IMAGE, UNDECODABLE_IMAGE
-from scaling.data.transforms import evaluation_crop, shown_crop
 
 NOISE = np.random.default_rng(0).integers(0, 256, (24, 36, 3), dtype=np.uint8)
 PICTURE = Image.fromarray(NOISE)

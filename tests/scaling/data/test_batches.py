@@ -15,8 +15,8 @@ from torch.utils.data._utils.pin_memory import pin_memory
 
 from model_zoo.targets import LabelledTokens, LabelSets, TokenRows
 from scaling.data.batches import Batch, CaptionSettings, Collator, make_targets
-from scaling.data.captions import CaptionTokenizer
-from scaling.data.tokenizers import load_tokenizer
+from scaling.data.text.captions import CaptionTokenizer
+from scaling.data.text.tokenizers import load_tokenizer
 from scaling.labels import TokenizerChoice
 
 Kind = Literal["labels", "tokens", "both"]
@@ -183,7 +183,7 @@ def test_an_id_outside_the_vocabulary_is_refused_with_its_number() -> None:
 
 
 def test_shared_pairs_flow_through_the_collator(shared_data: Callable[[str], Path]) -> None:
-    from scaling.data.transforms import decode, training_crop
+    from scaling.data.images.transforms import decode, training_crop
 
     with tarfile.open(shared_data("realpairs") / "val" / "00000.tar") as tar:
         members = [tar.extractfile(name) for name in ("000000.jpg", "000000.txt")]

@@ -11,11 +11,11 @@ import pytest
 from rich.console import Console
 
 from scaling.count_tables import counts_table
-from scaling.data import caption_chunks
-from scaling.data.captions import clean_caption
-from scaling.data.count import CountSettings, count_labels
-from scaling.data.count_words import WordSettings, make_word_vocabulary
-from scaling.data.tokenizers import load_tokenizer
+from scaling.data.counting import caption_chunks
+from scaling.data.counting.count import CountSettings, count_labels
+from scaling.data.counting.count_words import WordSettings, make_word_vocabulary
+from scaling.data.text.captions import clean_caption
+from scaling.data.text.tokenizers import load_tokenizer
 from scaling.labels import TokenizerChoice, read_label_counts, vocabulary_facts
 from scaling.vocabulary_files import CaptionStatistics, CountsFile
 

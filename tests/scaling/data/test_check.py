@@ -14,10 +14,10 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
-from scaling.data.check import check_set, find_sets
-from scaling.data.check_command import check
-from scaling.data.conversion_settings import ConversionSettings
-from scaling.data.convert import convert
+from scaling.data.checking.check import check_set, find_sets
+from scaling.data.checking.command import check
+from scaling.data.conversion.convert import convert
+from scaling.data.conversion.settings import ConversionSettings
 from scaling.data.indexed import preflight
 from scaling.data.shards import IMAGE_TEXT_COLUMNS, merge_indexes, write_shards
 

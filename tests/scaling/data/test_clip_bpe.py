@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scaling.data.clip_bpe import load_clip_bpe
-from scaling.data.tokenizers import token_rows
+from scaling.data.text.clip_bpe import load_clip_bpe
+from scaling.data.text.tokenizers import token_rows
 
 AWKWARD = [
     "",

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scaling.data import shuffled_sets
-from scaling.data.conversion_settings import ConversionSettings
-from scaling.data.convert import convert
+from scaling.data.conversion import shuffled_sets
+from scaling.data.conversion.convert import convert
+from scaling.data.conversion.settings import ConversionSettings
+from scaling.data.conversion.shuffled_sets import UNSHUFFLED
 from scaling.data.indexed import IndexedDataset, preflight
 from scaling.data.manifest import read_set_manifest
-from scaling.data.shuffled_sets import UNSHUFFLED
 
 NUM_SAMPLES = 40
 
@@ -34,7 +34,7 @@ def write_pairs(folder: Path, count: int = NUM_SAMPLES) -> Path:
 @pytest.fixture
 def pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Forty captioned images, in groups of seven."""
-    from scaling.data import caption_folders
+    from scaling.data.conversion import caption_folders
 
     monkeypatch.setattr(caption_folders, "FILES_PER_GROUP", 7)
     return write_pairs(tmp_path / "src")

@@ -19,8 +19,8 @@ import pytest
 from PIL import Image, ImageFile
 from streaming.base.format.mds import MDSWriter
 
-from scaling.data import convert
-from scaling.data.convert import convert_tars
+from scaling.data.conversion import convert
+from scaling.data.conversion.convert import convert_tars
 from scaling.data.indexed import IndexedDataset, preflight
 from scaling.data.shards import IMAGE_TEXT_COLUMNS
 from scaling.records import WriteError
@@ -288,7 +288,7 @@ def test_a_killed_conversion_leaves_no_process_behind_and_is_continued(tmp_path:
     for number in range(30):
         write_tar(tmp_path / "src" / f"{number:02d}.tar", pairs(100 * number, 60))
     code = (
-        "from pathlib import Path; from scaling.data.convert import convert_tars\n"
+        "from pathlib import Path; from scaling.data.conversion.convert import convert_tars\n"
         f"if __name__ == '__main__': convert_tars(Path({str(tmp_path / 'src')!r}), "
         f"Path({str(tmp_path / 'dst')!r}), workers=2, progress=False)"
     )

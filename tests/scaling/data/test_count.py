@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from scaling.data import caption_chunks
 from scaling.data.batches import CaptionSettings, make_targets
-from scaling.data.captions import clean_caption
-from scaling.data.count import CountSettings, count_labels
-from scaling.data.count_words import WordSettings, make_word_vocabulary
-from scaling.data.tokenizers import load_tokenizer
+from scaling.data.counting import caption_chunks
+from scaling.data.counting.count import CountSettings, count_labels
+from scaling.data.counting.count_words import WordSettings, make_word_vocabulary
+from scaling.data.text.captions import clean_caption
+from scaling.data.text.tokenizers import load_tokenizer
 from scaling.labels import TokenizerChoice, read_label_counts, vocabulary_facts
 from scaling.shard_index import read_shard_index
 
@@ -176,7 +176,7 @@ def test_counting_a_vocabulary_over_its_own_data_set_gives_its_counts(folder: Pa
 def test_nouns_of_wordnet_are_counted_as_catlip_labels_them(
     make_captions_set: Callable[..., Path], wordnet_data: Path
 ) -> None:
-    from scaling.data.wordnet import open_wordnet
+    from scaling.data.text.wordnet import open_wordnet
 
     folder = make_captions_set([["Dogs and mice"], ["an auto"], ["a dog's t-shirt"], ["the running men"]])
     found = _count(folder, WordSettings(analysis="wordnet", min_count=1))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from scaling.data.count_command import CountRequest, count
+from scaling.data.counting.command import CountRequest, count
 from scaling.labels import TokenizerChoice, vocabulary_facts
 from scaling.vocabulary_files import CountsFile, WordVocabulary
 
@@ -99,7 +99,7 @@ def test_every_option_of_the_command_line_reaches_the_request(monkeypatch: pytes
     from typer.testing import CliRunner
 
     from scaling.cli import app
-    from scaling.data import count_command
+    from scaling.data.counting import command as count_command
 
     asked: list[tuple[CountRequest, int]] = []
     monkeypatch.setattr(

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from scaling.data import hub_tokenizers
-from scaling.data.hub_tokenizers import HUB_REPOSITORIES, load_hub_tokenizer
-from scaling.data.tokenizers import label_sets, load_tokenizer
+from scaling.data.text import hub_tokenizers
+from scaling.data.text.hub_tokenizers import HUB_REPOSITORIES, load_hub_tokenizer
+from scaling.data.text.tokenizers import label_sets, load_tokenizer
 from scaling.labels import TokenizerChoice
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scaling.data.conversion_settings import ConversionSettings, conversion_settings
-from scaling.data.image_checks import RejectedImage, checked_image
+from scaling.data.conversion.image_checks import RejectedImage, checked_image
+from scaling.data.conversion.settings import ConversionSettings, conversion_settings
 
 PLAIN = ConversionSettings()
 

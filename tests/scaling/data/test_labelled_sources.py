@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from scaling.data.convert import convert
+from scaling.data.conversion.convert import convert
 from scaling.data.indexed import IndexedDataset
 from scaling.data.labelled import read_labelled_set
 from scaling.data.manifest import LabelledManifest
@@ -281,7 +281,7 @@ def test_a_recipe_names_the_file_that_is_missing(tmp_path: Path) -> None:
 
 
 def test_evaluation_sets_are_never_compressed(class_folders: Path, tmp_path: Path) -> None:
-    from scaling.data.conversion_settings import ConversionSettings
+    from scaling.data.conversion.settings import ConversionSettings
 
     with pytest.raises(ValueError, match="--compression zstd .*evaluation reads uncompressed"):
         convert(

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from scaling.data.indexed import IndexedDataset
-from scaling.data.rendered import RenderSettings, render
-from scaling.data.rendered_vocabularies import make_vocabularies, train_sentencepiece, train_wordpiece
-from scaling.data.tokenizers import label_sets, load_tokenizer
+from scaling.data.rendering.rendered import RenderSettings, render
+from scaling.data.rendering.vocabularies import make_vocabularies, train_sentencepiece, train_wordpiece
+from scaling.data.text.tokenizers import label_sets, load_tokenizer
 from scaling.labels import TokenizerChoice, read_label_counts, vocabulary_facts
 
 CAPTIONS = ["a red star", "a blue ring on sand", "two red rings", "a striped star"] * 5
@@ -61,7 +61,7 @@ def test_a_rendering_that_lacks_a_vocabulary_gets_the_same_one_again(
 
 def test_training_again_in_another_process_gives_the_same_tokenizers() -> None:
     code = (
-        "from scaling.data.rendered_vocabularies import *\n"
+        "from scaling.data.rendering.vocabularies import *\n"
         f"print(train_wordpiece({CAPTIONS!r}, 60), train_sentencepiece({CAPTIONS!r}, 290))"
     )
     other = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout

@@ -4,10 +4,10 @@ import hashlib
 
 import numpy as np
 
-from scaling.data.drawing import draw_scene
-from scaling.data.rendered import rendered_sample
-from scaling.data.scene_captions import SYNONYMS, caption_scene, word_order_captions
-from scaling.data.scenes import (
+from scaling.data.rendering.drawing import draw_scene
+from scaling.data.rendering.rendered import rendered_sample
+from scaling.data.rendering.scene_captions import SYNONYMS, caption_scene, word_order_captions
+from scaling.data.rendering.scenes import (
     CLASSES,
     SHAPES,
     is_held_out,

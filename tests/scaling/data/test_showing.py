@@ -14,11 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from scaling.data.augmentation import Augmentation
 from scaling.data.batches import NO_LABELS, CaptionSettings, Collator, make_targets
-from scaling.data.decoding import ANIMATED_IMAGE
-from scaling.data.samples import EMPTY_CAPTION, TRUNCATED_IMAGE, UNDECODABLE_IMAGE, UNREADABLE_CAPTION
-from scaling.data.showing import (
+from scaling.data.images.augmentation import Augmentation
+from scaling.data.images.decoding import ANIMATED_IMAGE
+from scaling.data.images.showing import (
     MAX_CAPTION_CHARACTERS,
     OVERSIZED_CAPTION,
     BadSample,
@@ -26,7 +25,8 @@ from scaling.data.showing import (
     ShowSettings,
     show,
 )
-from scaling.data.tokenizers import load_tokenizer
+from scaling.data.samples import EMPTY_CAPTION, TRUNCATED_IMAGE, UNDECODABLE_IMAGE, UNREADABLE_CAPTION
+from scaling.data.text.tokenizers import load_tokenizer
 
 
 def jpeg(side: int = 24) -> bytes:

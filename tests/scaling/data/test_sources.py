@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from scaling.data import listed_files, saved_datasets, tables
-from scaling.data.convert import convert
+from scaling.data.conversion import listed_files, saved_datasets, tables
+from scaling.data.conversion.convert import convert
+from scaling.data.conversion.rows import Columns
+from scaling.data.conversion.sources import find_source
 from scaling.data.indexed import IndexedDataset
-from scaling.data.rows import Columns
-from scaling.data.sources import find_source
 
 
 def picture(number: int = 0, kind: str = "JPEG") -> bytes:

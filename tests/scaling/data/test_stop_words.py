@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from scaling.data.stop_words import STOP_WORDS, without_stop_words
+from scaling.data.text.stop_words import STOP_WORDS, without_stop_words
 
 
 def test_the_list_is_snowballs_of_174_words() -> None:

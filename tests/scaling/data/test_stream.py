@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from stream_children import Reading, ids, in_children, open_stream, read, settings_of
 
-from scaling.data.drawing import draw_scene, encode_jpeg
-from scaling.data.scenes import sample_scene
+from scaling.data.rendering.drawing import draw_scene, encode_jpeg
+from scaling.data.rendering.scenes import sample_scene
 from scaling.data.shards import IMAGE_TEXT_COLUMNS, merge_indexes, write_shards
 from scaling.train.ledger import hash_of_ids
 

@@ -18,8 +18,8 @@ from stream_children import Reading, ids, in_children, open_stream, read, settin
 from streaming.base.batching import generate_work
 from streaming.base.world import World
 
-from scaling.data.stream import TrainingStream
-from scaling.data.stream_sources import StreamSource
+from scaling.data.stream.sources import StreamSource
+from scaling.data.stream.training_stream import TrainingStream
 
 NODES = (1, 2, 3, 4, 5, 6, 8, 12, 16)
 """Numbers of machines, also such as neither divide the canonical eight nor are divided by it."""

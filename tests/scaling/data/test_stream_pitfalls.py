@@ -18,13 +18,13 @@ from pathlib import Path
 import pytest
 from stream_children import Reading, ids, in_children, lie, open_stream, read, settings_of, write_set
 
-from scaling.data.drawing import draw_scene, encode_jpeg
-from scaling.data.machine_lock import one_at_a_time_on_this_machine
-from scaling.data.ordered_samples import OrderedSamples
-from scaling.data.scenes import sample_scene
-from scaling.data.shard_files import DamagedShard
+from scaling.data.rendering.drawing import draw_scene, encode_jpeg
+from scaling.data.rendering.scenes import sample_scene
 from scaling.data.shards import IMAGE_TEXT_COLUMNS, merge_indexes, write_shards
-from scaling.data.stream import DataExhausted
+from scaling.data.stream.machine_lock import one_at_a_time_on_this_machine
+from scaling.data.stream.ordered_samples import OrderedSamples
+from scaling.data.stream.shard_files import DamagedShard
+from scaling.data.stream.training_stream import DataExhausted
 from scaling.residue import SHARED_MEMORY, note_streaming_segments, remove_streaming_segments
 from scaling.train.entry import _leave_shared_memory_to_parent
 
@@ -150,9 +150,9 @@ def test_a_thread_that_fails_ends_the_run_and_not_the_epoch(tmp_path: Path) -> N
             raise OSError("out of memory, say")
 
     def start() -> None:
-        import scaling.data.stream
+        import scaling.data.stream.training_stream
 
-        setattr(scaling.data.stream, "OrderedSamples", Failing)
+        setattr(scaling.data.stream.training_stream, "OrderedSamples", Failing)
         list(open_stream(Reading(settings=settings_of(folder))).batches(0, 4))
 
     with pytest.raises(RuntimeError, match="a background thread of the training stream failed"):

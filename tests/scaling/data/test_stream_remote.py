@@ -14,9 +14,9 @@ import pytest
 from stream_children import Reading, ids, in_children, lie, open_stream, read, settings_of, write_set
 from streaming.base.storage.download import DOWNLOADER_MAPPINGS, LocalDownloader
 
-from scaling.data.shard_files import DamagedShard
-from scaling.data.stream import StreamSettings
-from scaling.data.stream_sources import StreamSource
+from scaling.data.stream.shard_files import DamagedShard
+from scaling.data.stream.sources import StreamSource
+from scaling.data.stream.training_stream import StreamSettings
 
 CAPTIONS = [f"caption {number}" for number in range(96)]
 

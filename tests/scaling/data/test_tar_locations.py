@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from scaling.data.convert import convert
+from scaling.data.conversion.convert import convert
+from scaling.data.conversion.tar_locations import expand_braces, is_pattern, matches
 from scaling.data.indexed import IndexedDataset
-from scaling.data.tar_locations import expand_braces, is_pattern, matches
 
 
 def picture(number: int) -> bytes:

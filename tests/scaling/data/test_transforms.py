@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from scaling.data.decoding import StoredImage
-from scaling.data.transforms import (
+from scaling.data.images.decoding import StoredImage
+from scaling.data.images.transforms import (
     decode,
     draw_crop,
     evaluation_crop,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from scaling.data.waiting import WaitingTime
+from scaling.data.stream.waiting import WaitingTime
 
 
 def test_only_the_time_until_a_batch_is_there_counts(monkeypatch: pytest.MonkeyPatch) -> None:

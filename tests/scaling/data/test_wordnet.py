@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scaling.data.wordnet import NoWordNet, open_wordnet
+from scaling.data.text.wordnet import NoWordNet, open_wordnet
 
 
 def _offset(data: Path, noun: str) -> str:

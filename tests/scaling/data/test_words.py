@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from scaling.data.tokenizers import label_sets, load_tokenizer
-from scaling.data.words import available_analysis, singular, words_of
+from scaling.data.text.tokenizers import label_sets, load_tokenizer
+from scaling.data.text.words import available_analysis, singular, words_of
 from scaling.labels import TokenizerChoice
 from scaling.vocabulary_files import Coverage, WordVocabulary
 
@@ -95,7 +95,7 @@ def test_a_word_tokenizer_survives_the_way_to_another_process(write: Callable[..
 
 
 def _nouns(data: Path, *nouns: str) -> list[str]:
-    from scaling.data.wordnet import open_wordnet
+    from scaling.data.text.wordnet import open_wordnet
 
     labels = [open_wordnet().label(noun) for noun in nouns]
     assert None not in labels

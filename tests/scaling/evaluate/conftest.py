@@ -21,7 +21,7 @@ from scaling.data.batches import CaptionSettings
 from scaling.data.indexed import IndexedDataset
 from scaling.data.labelled import LabelledSet, read_labelled_set
 from scaling.data.shards import IMAGE_TEXT_COLUMNS, write_shards
-from scaling.data.tokenizers import load_tokenizer
+from scaling.data.text.tokenizers import load_tokenizer
 from scaling.evaluate.context import EvaluationContext
 from scaling.evaluate.features import Ranks
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from scaling.data.images.transforms import decode, evaluation_crop, normalise
 from scaling.data.indexed import IndexedDataset
 from scaling.data.shards import IMAGE_TEXT_COLUMNS, write_shards
-from scaling.data.transforms import decode, evaluation_crop, normalise
 from scaling.evaluate.features import ImageBatch, ImageReader, Ranks, Rows, extract_rows
 
 READER = ImageReader(image_size=8, pixel_statistics="clip", batch=4, device=torch.device("cpu"))

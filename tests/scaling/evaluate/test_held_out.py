@@ -9,7 +9,7 @@ import pytest
 import torch
 from open_clip.loss import ClipLoss
 
-from scaling.data.transforms import decode, evaluation_crop, normalise
+from scaling.data.images.transforms import decode, evaluation_crop, normalise
 from scaling.evaluate.context import EvaluationContext
 from scaling.evaluate.held_out import held_out_loss
 

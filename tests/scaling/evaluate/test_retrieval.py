@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scaling.data.transforms import decode, evaluation_crop, normalise
+from scaling.data.images.transforms import decode, evaluation_crop, normalise
 from scaling.evaluate.context import EvaluationContext
 from scaling.evaluate.head_scores import log_probabilities, text_scores
 from scaling.evaluate.recall import chances, recalls

@@ -11,7 +11,7 @@ import pytest
 import torch
 from open_clip import build_zero_shot_classifier
 
-from scaling.data.transforms import decode, evaluation_crop, normalise
+from scaling.data.images.transforms import decode, evaluation_crop, normalise
 from scaling.evaluate.context import EvaluationContext
 from scaling.evaluate.zero_shot import class_embeddings, zero_shot, zero_shot_head
 

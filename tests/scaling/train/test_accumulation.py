@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from model_zoo.build import build_objective
 from model_zoo.specification import ObjectiveSpecification
 from model_zoo.targets import LabelledTokens, LabelSets, TokenRows
-from scaling.data.augmentation import Augmentation
 from scaling.data.batches import Batch, Targets
+from scaling.data.images.augmentation import Augmentation
 from scaling.train.accumulation import Accumulation
 from scaling.train.idf import build_statistics
 

@@ -26,10 +26,10 @@ deepspeed.init_distributed(verbose=False)
 from model_zoo.build import build_objective, weight_decay_groups
 from model_zoo.specification import ObjectiveSpecification
 from model_zoo.targets import KnownShare
-from scaling.data.augmentation import Augmentation
+from scaling.data.images.augmentation import Augmentation
 from scaling.data.batches import Batch, CaptionSettings, make_targets
-from scaling.data.tokenizers import load_tokenizer
-from scaling.data.transforms import normalise
+from scaling.data.text.tokenizers import load_tokenizer
+from scaling.data.images.transforms import normalise
 from scaling.train.accumulation import Accumulation
 from scaling.train.idf import build_statistics
 from scaling.train.engines import build_engine

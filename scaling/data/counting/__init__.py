@@ -1,0 +1,1 @@
+"""What `scaling data count` counts in captions: documents per label, words, lengths."""

@@ -1,0 +1,1 @@
+"""Training samples in one global order, whatever the number of ranks, from any position."""

@@ -1,0 +1,67 @@
+"""torch's DataLoader for a training stream: workers that outlive epochs, errors that are said in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from scaling.data.batches import Batch, Collator
+from scaling.data.stream.ordered_samples import OrderedSamples
+
+PREFETCHED_BATCHES = 4  # per worker
+
+
+class StreamStalled(RuntimeError):
+    """The loader said nothing for longer than it may."""
+
+
+class BatchLoader:
+    """The batches of one rank, an epoch from its start position per iteration."""
+
+    def __init__(
+        self,
+        samples: OrderedSamples,
+        collator: Collator,
+        *,
+        batch: int,
+        num_workers: int,
+        pin_memory: bool,
+        timeout_seconds: int,
+    ) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._loader: DataLoader[Batch] = DataLoader(
+            samples,
+            batch_size=batch,
+            num_workers=num_workers,
+            collate_fn=collator,
+            drop_last=True,
+            pin_memory=pin_memory,
+            timeout=timeout_seconds if num_workers else 0,
+            prefetch_factor=PREFETCHED_BATCHES if num_workers else None,
+            persistent_workers=num_workers > 0,
+        )
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Raises StreamStalled when workers are silent, and what a worker raised as if it were raised here."""
+        try:
+            yield from self._loader
+        except Exception as error:
+            said = str(error)
+            if said.startswith("DataLoader timed out"):
+                raise StreamStalled(
+                    f"the loader's workers gave no batch within {self._timeout_seconds:,} seconds: the data do not "
+                    "answer, or the workers' log says why."
+                ) from error
+            if said.startswith("Caught "):  # with the worker's whole traceback, at whose end stands the error
+                last = said.rstrip().rpartition("\n")[2]
+                raise type(error)(last.partition(": ")[2] or last) from error
+            raise
+
+    def end_workers(self) -> None:
+        """End the workers, which outlive epochs: at the exit of the process they would be waited for, for seconds."""
+        iterator: Any = self._loader._iterator
+        if iterator is not None:
+            iterator._shutdown_workers()
+            self._loader._iterator = None
