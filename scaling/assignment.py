@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from scaling.ranks import Rank
 from scaling.records import State, write_atomically
@@ -27,6 +27,8 @@ class Assignment:
     num_threads: int
     attempt: int
     lease_token: int
+    micro_batch: int  # the point's, or smaller where that one ran out of memory
+    drill: str = ""  # a fault to play (scaling.drill), none in real runs
 
     def environment(self) -> dict[str, str]:
         """The environment variables that the child sets before it imports anything heavy."""
@@ -45,6 +47,7 @@ class Outcome:
     state: State | Literal["stopped"]  # stopped: by its parent, because another rank failed first
     reason: str = ""
     detail: str = ""
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)  # by state, see records.Status
     at: float = 0.0  # seconds since the epoch
 
     @property

@@ -114,6 +114,7 @@ class Parent:
             num_threads=self._num_threads,
             attempt=order.attempt,
             lease_token=order.lease_token,
+            micro_batch=point.placement.micro_batch,
         )
 
     def _make_scratch(self, assignment: Assignment) -> None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from scaling.field_types import Quantity, Share, Whole
 from scaling.science import Science
+from scaling.sharding import ActivationCheckpointing, EngineName, Offload, resolve_shard_ranks, resolve_zero_stage
 
 LARGEST_MICRO_BATCH = 256
 """Samples per rank and forward when SuperClass may choose. Enough rows to fill a GPU's matrix units (256 x
@@ -19,44 +20,47 @@ MOST_WORKERS = 16  # decoding processes per rank; more than 16 were never needed
 RANKS_PER_NODE = 8  # accelerators of the usual node, when the caller does not say
 
 
-class PlacementSettings(BaseModel):
-    """What a sweep file may say about placement; None leaves the choice to `place`."""
+class _Choices(BaseModel):
+    """What is the same in a sweep file and in a placement."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    engine: Literal["deepspeed"] = "deepspeed"
-    zero_stage: Literal[1] = 1  # optimizer state sharded over the ranks
-    micro_batch: Annotated[Quantity, Field(gt=0)] | None = None  # samples per rank and forward
-    num_workers: Annotated[Whole, Field(ge=0)] | None = None  # loading processes per rank
-    activation_checkpointing: bool = False  # recompute the image tower's blocks in backward
+    engine: EngineName = "deepspeed"
+    offload: Offload = "none"
+    overlap_communication: bool = True
+    bucket_elements: Annotated[Quantity, Field(gt=0)] = 50_000_000  # 200 MB of fp32; DeepSpeed takes ten times as much
+    compile: bool = False
+    activation_checkpointing: ActivationCheckpointing = "none"
+    activation_checkpointing_every: Annotated[Whole, Field(gt=0)] = 1  # of so many blocks, one
     head_recompute: bool = False  # recompute the classification head's logits in backward
-    cache_limit_bytes: Annotated[Quantity, Field(ge=0)] = (
-        0  # of shards of remote sets per machine; 0 = no limit
-    )
-    bad_samples: Literal["skip", "fail"] = (
-        "skip"  # images that do not decode: masked and counted, or an error
-    )
+    cache_limit_bytes: Annotated[Quantity, Field(ge=0)] = 0  # of shards of remote sets per machine; 0 = no limit
+    bad_samples: Literal["skip", "fail"] = "skip"  # images that do not decode: masked and counted, or an error
     bad_samples_limit: Share = 0.05  # share of them at which a run stops (assumption)
     checkpoint_every_samples: Annotated[Quantity, Field(ge=0)] = 100_000_000
     # every 6,104 steps of 16,384 in the recipe (opencls/configs/cls_schedule); 0 = only at the end
+    keep_checkpoints: Annotated[Whole, Field(gt=0)] = 2  # the latest, and those to fall back to
+    keep_every_samples: Annotated[Quantity, Field(ge=0)] = 0  # checkpoints never deleted; 0 = none
+    hang_factor: Annotated[Whole, Field(ge=2)] = 50  # x the median step without a step: hung (assumption)
+    grace_seconds: Annotated[Whole, Field(gt=0)] = 25  # to checkpoint when told to stop; DeepSpeed's kills after 30
 
 
-class Placement(BaseModel):
+class PlacementSettings(_Choices):
+    """What a sweep file may say about placement; None leaves the choice to `place`."""
+
+    zero_stage: Annotated[Whole, Field(ge=0, le=3)] | None = None
+    shard_ranks: Annotated[Whole, Field(gt=0)] | None = None
+    micro_batch: Annotated[Quantity, Field(gt=0)] | None = None
+    num_workers: Annotated[Whole, Field(ge=0)] | None = None
+
+
+class Placement(_Choices):
     """Where and how one point runs, complete."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    engine: Literal["deepspeed"]
-    zero_stage: Literal[1]
+    zero_stage: Annotated[int, Field(ge=0, le=3)]  # as scaling/sharding.py has them
+    shard_ranks: Annotated[int, Field(gt=0)]  # ranks of a shard group
     num_ranks: Annotated[int, Field(gt=0)]
     micro_batch: Annotated[int, Field(gt=0)]  # samples per rank and forward
-    num_workers: Annotated[int, Field(ge=0)]
-    activation_checkpointing: bool
-    head_recompute: bool = False
-    cache_limit_bytes: Annotated[int, Field(ge=0)] = 0
-    bad_samples: Literal["skip", "fail"] = "skip"
-    bad_samples_limit: Annotated[float, Field(ge=0, le=1)] = 0.05
-    checkpoint_every_samples: Annotated[int, Field(ge=0)]
+    num_workers: Annotated[int, Field(ge=0)]  # loading processes per rank
 
 
 def place(
@@ -67,19 +71,14 @@ def place(
     workers = settings.num_workers
     if workers is None:
         workers = default_workers(ranks_per_node or min(num_ranks, RANKS_PER_NODE), usable_cpus())
-    return Placement(
-        engine=settings.engine,
-        zero_stage=settings.zero_stage,
-        num_ranks=num_ranks,
-        micro_batch=_micro_batch(science, per_rank, settings.micro_batch),
-        num_workers=workers,
-        activation_checkpointing=settings.activation_checkpointing,
-        head_recompute=settings.head_recompute,
-        cache_limit_bytes=settings.cache_limit_bytes,
-        bad_samples=settings.bad_samples,
-        bad_samples_limit=settings.bad_samples_limit,
-        checkpoint_every_samples=settings.checkpoint_every_samples,
-    )
+    resolved = {
+        "zero_stage": resolve_zero_stage(settings.engine, settings.zero_stage, settings.offload, science.precision),
+        "shard_ranks": resolve_shard_ranks(settings.engine, settings.shard_ranks, num_ranks),
+        "num_ranks": num_ranks,
+        "micro_batch": _micro_batch(science, per_rank, settings.micro_batch),
+        "num_workers": workers,
+    }
+    return Placement(**{**settings.model_dump(), **resolved})
 
 
 def per_rank_batch(global_batch: int, num_ranks: int) -> int:

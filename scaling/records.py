@@ -19,9 +19,21 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 RECORD_VERSION = 1
 
-State = Literal["queued", "running", "trained", "done", "error", "oom", "diverged", "killed", "preempted"]
-FAILURES: frozenset[State] = frozenset({"error", "oom", "diverged"})
-"""States that are retried only on request; "killed", "preempted" and a stale "running" simply continue."""
+State = Literal[
+    "queued",
+    "running",
+    "trained",
+    "done",
+    "error",
+    "oom",
+    "diverged",
+    "shard_corrupt",
+    "hung",
+    "killed",
+    "preempted",
+]
+FAILURES: frozenset[State] = frozenset({"error", "oom", "diverged", "shard_corrupt"})
+"""States that are retried only on request; "hung", "killed", "preempted" and a stale "running" simply continue."""
 
 
 class _Frozen(BaseModel):
@@ -107,6 +119,10 @@ class Status(_Frozen):
     state: State
     reason: str = ""  # one line for people; empty unless something went wrong
     detail: str = ""  # traceback or last log lines
+    facts: dict[str, Any] = Field(default_factory=dict)
+    """What the state is about. oom: micro_batch, predicted_bytes, peak_bytes. diverged: step, what (loss or gradient),
+    checkpoint (the last good one's step). shard_corrupt: shard, and the reason it names. hung: step, seconds,
+    median_step_seconds, rank."""
     samples_seen: int = 0
     samples_total: int = 0
     samples_per_second: float = 0.0

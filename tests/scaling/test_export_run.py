@@ -41,10 +41,10 @@ def a_point() -> RunPoint:
         placement=Placement(
             engine="deepspeed",
             zero_stage=1,
+            shard_ranks=1,
             num_ranks=1,
             micro_batch=64,
             num_workers=0,
-            activation_checkpointing=False,
             checkpoint_every_samples=0,
         ),
         evaluation=EvaluationPlan(tasks=()),

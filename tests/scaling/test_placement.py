@@ -96,7 +96,40 @@ def test_loading_processes_share_the_cpus_that_the_ranks_leave(ranks: int, cpus:
 
 def test_written_settings_are_taken_as_they_are() -> None:
     placement = put(
-        "superclass", 8, num_workers=5, activation_checkpointing=True, checkpoint_every_samples="64M"
+        "superclass", 8, num_workers=5, activation_checkpointing="blocks", checkpoint_every_samples="64M"
     )
-    assert (placement.num_workers, placement.activation_checkpointing) == (5, True)
+    assert (placement.num_workers, placement.activation_checkpointing) == (5, "blocks")
     assert placement.checkpoint_every_samples == 64_000_000
+
+
+@pytest.mark.parametrize(
+    ("settings", "stage"),
+    [({}, 1), ({"engine": "fsdp"}, 3), ({"zero_stage": 3}, 3), ({"engine": "fsdp", "zero_stage": 2}, 2)],
+)
+def test_deepspeed_shards_optimizer_states_and_fsdp_everything_unless_asked(
+    settings: dict[str, Any], stage: int
+) -> None:
+    assert put("superclass", 8, **settings).zero_stage == stage
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"engine": "fsdp", "zero_stage": 1}, r"zero_stage \(1\) is none of 2, 3, which engine fsdp has"),
+        ({"zero_stage": 0}, r"zero_stage \(0\) needs precision fp32, not bf16_autocast: .* hidden Adam step"),
+        ({"offload": "all", "zero_stage": 2}, r"offload \(all\) needs zero_stage 3, not 2"),
+        ({"offload": "optimizer", "engine": "fsdp"}, r"offload \(optimizer\) needs engine deepspeed .* offload: all"),
+        ({"shard_ranks": 4}, r"shard_ranks \(4\) needs engine fsdp, not deepspeed"),
+        ({"shard_ranks": 3, "engine": "fsdp"}, r"shard_ranks \(3\) must divide the ranks \(8\)"),
+    ],
+)
+def test_what_an_engine_cannot_do_is_refused_with_what_can(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        put("superclass", 8, **settings)
+
+
+def test_stage_0_is_for_fp32_and_shard_groups_for_fsdp() -> None:
+    science = Science(objective="superclass", image_tower="vit_b16", samples_seen="512M", precision="fp32")
+    unsharded = place(science, PlacementSettings(zero_stage=0), num_ranks=8, ranks_per_node=None)
+    assert (unsharded.zero_stage, unsharded.shard_ranks) == (0, 8)
+    assert put("superclass", 8, engine="fsdp", shard_ranks=4).shard_ranks == 4

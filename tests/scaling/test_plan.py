@@ -47,7 +47,7 @@ def test_the_contract_covers_science_placement_and_evaluation(plan_of: PlanOf) -
     agreed = plan_of().contract_hash
     assert plan_of().contract_hash == agreed
     assert plan_of("learning_rate=1e-3").contract_hash != agreed
-    assert plan_of("activation_checkpointing=true").contract_hash != agreed
+    assert plan_of("activation_checkpointing=blocks").contract_hash != agreed
     assert plan_of("evaluate.batch=64").contract_hash != agreed
     assert plan_of(num_ranks=16).contract_hash != agreed
 

@@ -385,7 +385,7 @@ def test_ranks_micro_batches_and_evaluations_do_not_change_the_run(resolve: Reso
     changes = [
         "num_workers=3",
         "checkpoint_every_samples=4K",
-        "activation_checkpointing=true",
+        "activation_checkpointing=blocks",
         "evaluate.batch=64",
     ]
     assert [point.run_id for point in resolve(TINY, *changes, num_ranks=8)] == ids

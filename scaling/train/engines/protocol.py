@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from model_zoo.targets import BatchShare
+from scaling.sharding import Offload
+
+PieceKind = Literal["weight", "exp_avg", "exp_avg_sq", "buffer"]  # moments by AdamW's names in torch
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,7 +21,12 @@ class EngineSettings:
     global_batch: int
     micro_batch: int  # samples per rank and forward
     num_micro_batches: int  # per rank and optimizer step
-    zero_stage: int
+    zero_stage: int  # 0: nothing is sharded, 1: optimizer states, 2: and gradients, 3: and parameters
+    shard_ranks: int  # neighbouring ranks over which states are sharded; the others hold replicas
+    offload: Offload
+    overlap_communication: bool
+    bucket_elements: int  # of a gradient reduction
+    compile: bool  # blocks of the towers, by torch.compile
     learning_rate: float
     weight_decay: float
     adam_beta1: float
@@ -37,11 +44,28 @@ class StepReport:
     was_skipped: bool  # the engine found a non-finite gradient and left the weights alone
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Piece:
+    """A flat part of one tensor of the training state, as this rank holds it.
+
+    Every engine, on any number of ranks, describes its state by such pieces; so a checkpoint is read back whatever
+    wrote it. Elements are counted in row-major order of the whole tensor.
+    """
+
+    name: str  # of the tensor in the objective's state_dict
+    kind: PieceKind
+    shape: tuple[int, ...]  # of the whole tensor
+    start: int  # of the whole tensor's elements, the first that is here
+    values: Tensor  # [n], a view of the live state: reading saves it, writing restores it
+    is_mine: bool  # whether this rank writes it; of replicas, one rank's is written
+
+
 class Engine(Protocol):
     """Forward, backward and step over all ranks; gradients are averaged over ranks and micro-batches."""
 
-    objective: Any  # the trained module, for evaluation (model_zoo.objective.Objective)
+    objective: Any  # the trained module (model_zoo.objective.Objective), whose weights may be sharded
     device: torch.device
+    optimizer_steps: int  # that AdamW has made
 
     def losses(self, images_BCHW: Tensor, targets: Any, share: BatchShare) -> dict[str, Tensor]:
         """The objective's losses for one micro-batch, under the point's precision."""
@@ -63,16 +87,26 @@ class Engine(Protocol):
         """Update the weights; call after the last micro-batch's backward."""
         ...
 
-    def save(self, folder: Path) -> None:
-        """Write this engine's state below `folder`; called by all ranks."""
+    def pieces(self) -> list[Piece]:
+        """This rank's pieces of weights, AdamW's moments and buffers; over all ranks, each element is mine once."""
         ...
 
-    def load(self, folder: Path, written_by: int) -> None:
-        """Restore what `save` wrote there on `written_by` ranks, however many there are now; called by all ranks."""
+    def take_over(self, optimizer_steps: int) -> None:
+        """Continue from what was written into every one of `pieces()`; called by all ranks."""
+        ...
+
+    def whole_objective(self) -> Any:
+        """An objective with the present weights, whole, that each rank may run by itself until the next step.
+
+        The trained module itself where nothing of it is sharded; called by all ranks.
+        """
         ...
 
     def weights(self) -> dict[str, Tensor]:
-        """The objective's whole state by the names of its state_dict, on the CPU; called by all ranks."""
+        """The objective's whole state by the names of its state_dict, on rank 0's CPU; called by all ranks.
+
+        Empty on the other ranks.
+        """
         ...
 
 
