@@ -32,7 +32,7 @@ class DataSection(_Frozen):
 
     train: tuple[TrainSource, ...] = ()  # MDS folders
     validation: Path | None = None  # MDS folder of held-out pairs
-    labelled: Path | None = None  # folder with train/, test/, classnames.txt and prompt templates
+    labelled: Path | None = None  # train/, test/, classnames.txt and prompt templates; or class folders of images
     cache: Path | None = None  # folder of this machine for shards of remote sources
     vocabularies: dict[Tokenizer, Path] = Field(default_factory=dict)  # tokenizer -> its file or folder
     label_counts: dict[Tokenizer, Path] = Field(default_factory=dict)  # tokenizer -> counts for idf: frozen
@@ -90,6 +90,12 @@ def resolve_data(section: DataSection, require_data: bool) -> tuple[DataPaths, s
     return paths, mixture_digest(section.train, found) if is_known else UNRESOLVED
 
 
+def is_class_folders(folder: Path) -> bool:
+    """Whether a labelled set stands as folders of image files, one per class, and not as shards."""
+    train = folder / LABELLED_PARTS[0]
+    return train.is_dir() and not (train / "index.json").exists() and any(map(Path.is_dir, train.iterdir()))
+
+
 def _problem(section: DataSection, key: str) -> str | None:
     if key == "train" and section.train:
         problems = (
@@ -105,6 +111,8 @@ def _problem(section: DataSection, key: str) -> str | None:
 
 def _folder_problem(folder: Path, key: str) -> str | None:
     try:
+        if key == "labelled" and is_class_folders(folder):
+            return None
         for part in LABELLED_PARTS if key == "labelled" else ("",):
             read_shard_index(folder / part)
         for name in LABELLED_TEXTS if key == "labelled" else ():

@@ -8,9 +8,11 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from scaling.data.image_folder import open_labelled_set
 from scaling.data.indexed import preflight
+from scaling.data.manifest import read_set_manifest
 from scaling.data.text.tokenizers import load_tokenizer
-from scaling.data_paths import DataPaths
+from scaling.data_paths import LABELLED_PARTS, DataPaths, is_class_folders
 from scaling.field_types import FROM_TIMM
 from scaling.hardware import ACCELERATORS, accelerator_for_device_name
 from scaling.points import RunPoint
@@ -24,15 +26,37 @@ def check_data(points: Sequence[RunPoint], *, read_all: bool) -> None:
         preflight(folder, hashes=read_all)
     for choice in dict.fromkeys(point.tokenizer for point in points):
         load_tokenizer(choice)  # a vocabulary of the Hub may be neither here nor within reach
+    labelled = (point.data.labelled for point in points if point.data.labelled is not None)
+    for folder in dict.fromkeys(labelled):
+        open_labelled_set(folder)
     read = functools.cache(read_shard_index)  # all points share an index, 155 MB at the paper's size
     for point in points:
         _check_sizes(point, point.data.train_samples, read(point.data.validation).num_samples)
+    if read_all:
+        for told in _unshuffled_sets(points):
+            print(
+                f"note: unique_samples takes the first shards of {told}, converted in the order of its source: "
+                "they stand for the whole only if that order is random (else convert it with --shuffle-seed).",
+                flush=True,
+            )
+
+
+def _unshuffled_sets(points: Sequence[RunPoint]) -> list[str]:
+    """Training sets of which points take the first shards alone, although they were converted in their own order."""
+    sources = [source for point in points if point.science.unique_samples for source in point.data.train]
+    manifests = {
+        source.folder: read_set_manifest(source.folder) for source in sources if source.remote is None
+    }
+    return [str(folder) for folder, made in manifests.items() if made and made.settings.shuffle_seed is None]
 
 
 def _folders(paths: DataPaths) -> list[Path]:
     training = [source.folder for source in paths.train if source.remote is None]
-    labelled = [] if paths.labelled is None else [paths.labelled / "train", paths.labelled / "test"]
-    return [*training, paths.validation, *labelled]
+    labelled = paths.labelled
+    shards = (
+        [] if labelled is None or is_class_folders(labelled) else [labelled / part for part in LABELLED_PARTS]
+    )
+    return [*training, paths.validation, *shards]
 
 
 def _names(paths: DataPaths) -> str:

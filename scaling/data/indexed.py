@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import xxhash
@@ -25,6 +25,19 @@ from scaling.shard_index import ShardIndex, read_shard_index
 STAMP = ".verified.json"  # beside index.json: which files were hashed and found right
 READ_BYTES = 1 << 20
 HASH_THREADS = 8  # xxhash and reads let go of the interpreter lock; the disk is the limit
+
+
+class IndexedSamples(Protocol):
+    """Samples by index, as dictionaries of columns (jpg, caption, key and perhaps label)."""
+
+    folder: Path
+    digest: str  # of what the folder holds
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+
+    def __iter__(self) -> Iterator[dict[str, Any]]: ...
 
 
 class IndexedDataset:

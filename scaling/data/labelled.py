@@ -4,7 +4,7 @@
     DIR/classnames.txt                          one class name a line, in the order of the labels
     DIR/zeroshot_classification_templates.txt   one prompt a line, {c} standing for the class name
 
-The two texts are named and laid out as in CLIP_benchmark.
+The two texts are named and laid out as in CLIP_benchmark. Class folders of image files do as well (image_folder.py).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scaling.data.indexed import IndexedDataset
+from scaling.data.indexed import IndexedDataset, IndexedSamples
 from scaling.data_paths import HOW_TO_MAKE_DATA, LABELLED_PARTS, LABELLED_TEXTS
 
 CLASS_NAMES, TEMPLATES = LABELLED_TEXTS
@@ -29,8 +29,8 @@ SLOT = "{c}"  # where a template takes the class name
 class LabelledSet:
     """Training and test images, whose labels count through `class_names`."""
 
-    train: IndexedDataset
-    test: IndexedDataset
+    train: IndexedSamples
+    test: IndexedSamples
     class_names: tuple[str, ...]
     templates: tuple[str, ...]
 

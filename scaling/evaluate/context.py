@@ -17,7 +17,7 @@ from model_zoo.specification import ObjectiveSpecification
 from model_zoo.targets import LabelSets
 from scaling.data.batches import CaptionSettings, Targets, make_targets
 from scaling.data.images.augmentation import PixelStatistics
-from scaling.data.indexed import IndexedDataset
+from scaling.data.indexed import IndexedDataset, IndexedSamples
 from scaling.data.labelled import LabelledSet
 from scaling.data.text.captions import CaptionTokenizer
 from scaling.data.text.tokenizers import as_row_tokenizer, label_sets, token_rows
@@ -75,7 +75,7 @@ class EvaluationContext:
         """How labels are weighted, for a record's settings."""
         return "uniform" if self.label_weights_V is None else "training"
 
-    def rows(self, measure: Callable[[ImageBatch], Rows], dataset: IndexedDataset) -> Rows | None:
+    def rows(self, measure: Callable[[ImageBatch], Rows], dataset: IndexedSamples) -> Rows | None:
         """What `measure` makes of every batch in the precision of the run, on rank 0; None on the others."""
 
         def measure_in_precision(images: ImageBatch) -> Rows:

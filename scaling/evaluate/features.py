@@ -19,7 +19,7 @@ from torch import Tensor
 
 from scaling.data.images.augmentation import PixelStatistics
 from scaling.data.images.transforms import UndecodableImage, decode, evaluation_crop, normalise
-from scaling.data.indexed import IndexedDataset
+from scaling.data.indexed import IndexedSamples
 
 # Shapes.  B images of a batch, C channels, H W pixels.
 
@@ -69,7 +69,7 @@ class ImageReader:
     device: torch.device
     num_threads: int = 1  # that decode; decoding lets go of the interpreter lock
 
-    def batches(self, dataset: IndexedDataset, indices: range) -> Iterator[ImageBatch]:
+    def batches(self, dataset: IndexedSamples, indices: range) -> Iterator[ImageBatch]:
         """The samples of `indices` in order, the last batch shorter; ValueError naming an undecodable one."""
         with ThreadPoolExecutor(self.num_threads) as pool:
             for start in range(0, len(indices), self.batch):
@@ -80,7 +80,7 @@ class ImageReader:
                 images_BCHW = normalise(crops_BCHW, self.pixel_statistics)
                 yield ImageBatch(images_BCHW=images_BCHW, samples=samples, indices=chosen)
 
-    def _crop(self, dataset: IndexedDataset, sample: Mapping[str, Any]) -> Tensor:
+    def _crop(self, dataset: IndexedSamples, sample: Mapping[str, Any]) -> Tensor:
         try:
             return evaluation_crop(decode(sample["jpg"]), self.image_size)
         except UndecodableImage as error:
@@ -91,7 +91,7 @@ class ImageReader:
 
 
 def extract_rows(
-    measure: Callable[[ImageBatch], Rows], dataset: IndexedDataset, *, reader: ImageReader, ranks: Ranks
+    measure: Callable[[ImageBatch], Rows], dataset: IndexedSamples, *, reader: ImageReader, ranks: Ranks
 ) -> Rows | None:
     """What `measure` makes of every batch, joined in the order of the data set, on rank 0; else None.
 

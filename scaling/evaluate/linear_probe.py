@@ -18,7 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from scaling.data.indexed import IndexedDataset
+from scaling.data.indexed import IndexedSamples
 from scaling.data.labelled import LabelledSet
 from scaling.evaluate.context import EvaluationContext, Outcome
 from scaling.evaluate.features import ImageBatch, Rows, to_rows
@@ -95,7 +95,7 @@ def fit_probe(features_ND: Features, labels_N: Labels) -> Probe:
     return Probe(model=model, scaler=scaler, strength=best, num_iterations=int(model.n_iter_.max()))
 
 
-def _features(context: EvaluationContext, labelled: LabelledSet, part: IndexedDataset) -> Rows | None:
+def _features(context: EvaluationContext, labelled: LabelledSet, part: IndexedSamples) -> Rows | None:
     def measure(images: ImageBatch) -> Rows:
         return {
             "features": to_rows(context.objective.image_features(images.images_BCHW)),
