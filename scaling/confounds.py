@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from scaling.placement import PLACEMENT_AXES, Placement
 from scaling.science import COMPUTED_FIELDS, Science, documented_defaults
 from scaling.science_rules import has_effect
 
@@ -33,6 +34,20 @@ def what_varied(points: Sequence[Science]) -> list[VariedField]:
     """One row per science field: axes first, then what follows from them, then what never changes."""
     rows = [_row(field, points) for field in Science.model_fields]
     return sorted(rows, key=lambda row: KINDS.index(row.kind))
+
+
+def what_varied_in_placement(points: Sequence[tuple[Science, Placement]]) -> list[VariedField]:
+    """One row per placement field in which points of one science differ: what the sweep compares."""
+    rows = []
+    for field in sorted(PLACEMENT_AXES):
+        found = [(science.model_dump_json(), getattr(placement, field)) for science, placement in points]
+        if len(set(found)) > len({science for science, _ in found}):
+            rows.append(
+                VariedField(
+                    field=field, kind="axis", values=tuple(dict.fromkeys(value for _, value in found))
+                )
+            )
+    return rows
 
 
 def _row(field: str, points: Sequence[Science]) -> VariedField:
@@ -64,3 +79,16 @@ def refuse_confounds(points: Sequence[Science], axes: Collection[str]) -> None:
                 f"mix its effect with that of {', '.join(sorted(axes))}. Give every point the same value, or "
                 f"declare it under vary: {{{row.field}: [...]}}."
             )
+
+
+def refuse_mixed_engines(placements: Sequence[Placement], axes: Collection[str]) -> None:
+    """ValueError if points train on different engines although the sweep does not compare them.
+
+    Their losses agree to rounding, not to the bit; ZeRO stages of one engine are as close, and may differ.
+    """
+    engines = tuple(dict.fromkeys(placement.engine for placement in placements))
+    if len(engines) > 1 and "engine" not in axes:
+        raise ValueError(
+            f"engine: points differ ({' and '.join(engines)}) although it is not an axis, so a comparison would mix "
+            "its effect with that of others. Give every point the same engine, or declare it under vary: {engine: [...]}."
+        )

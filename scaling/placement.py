@@ -20,6 +20,12 @@ MOST_WORKERS = 16  # decoding processes per rank; more than 16 were never needed
 RANKS_PER_NODE = 8  # accelerators of the usual node, when the caller does not say
 
 
+PLACEMENT_AXES = frozenset(
+    {"engine", "zero_stage", "shard_ranks", "offload", "compile", "activation_checkpointing", "micro_batch"}
+)
+"""What a sweep may vary to compare speed, memory and losses; one science then is several runs."""
+
+
 class _Choices(BaseModel):
     """What is the same in a sweep file and in a placement."""
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from scaling.confounds import VariedField, what_varied
+from scaling.confounds import VariedField, what_varied, what_varied_in_placement
 from scaling.cost import planned_cost
 from scaling.hardware import accelerator
+from scaling.placement import PLACEMENT_AXES
 from scaling.points import RunPoint
 from scaling.records import PlannedCost, write_atomically
 from scaling.units import format_flops, format_quantity
@@ -78,7 +79,10 @@ def plan_sweep(points: Sequence[RunPoint], accelerator_name: str, *, question: s
         accelerator=device.name,
         num_devices=points[0].placement.num_ranks,
         points=tuple(PlannedPoint(point=point, cost=planned_cost(point.science, device)) for point in points),
-        varied=tuple(what_varied([point.science for point in points])),
+        varied=(
+            *what_varied([point.science for point in points]),
+            *what_varied_in_placement([(point.science, point.placement) for point in points]),
+        ),
         contract_hash=_contract_hash(points),
     )
 
@@ -110,12 +114,16 @@ def plan_rows(plan: Plan) -> list[tuple[str, ...]]:
     return [_row(planned, _own_columns(plan)) for planned in plan.points]
 
 
+def _value(point: RunPoint, axis: str) -> object:
+    return getattr(point.placement if axis in PLACEMENT_AXES else point.science, axis)
+
+
 def _row(planned: PlannedPoint, axes: Sequence[str]) -> tuple[str, ...]:
     point, cost = planned.point, planned.cost
     parameters = [format_parameters(cost.parameters[part]) for part in ("image_tower", "text_tower", "head")]
     return (
         point.run_id,
-        *(str(getattr(point.science, axis)) for axis in axes),
+        *(str(_value(point, axis)) for axis in axes),
         f"{cost.steps:,}",
         format_quantity(cost.steps * point.science.global_batch),
         *parameters,

@@ -8,12 +8,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from scaling.confounds import refuse_confounds
+from scaling.confounds import refuse_confounds, refuse_mixed_engines
 from scaling.cost import num_steps, planned_cost
 from scaling.data_paths import DataPaths, resolve_data
 from scaling.hardware import ACCELERATORS
 from scaling.labels import TokenizerChoice
-from scaling.placement import Placement, PlacementSettings, place
+from scaling.placement import PLACEMENT_AXES, Placement, PlacementSettings, place
 from scaling.point_files import resolve_files
 from scaling.science import UNRESOLVED, Science, documented_defaults, run_id
 from scaling.science_rules import has_effect
@@ -100,6 +100,7 @@ def resolve_points(
             raise SweepError("no point is left: the skip rules drop all of them.")
         axes = {*sweep.vary, "seed"} if len(sweep.seeds) > 1 else {*sweep.vary}
         refuse_confounds([point.science for point in points], axes)
+        refuse_mixed_engines([point.placement for point in points], axes)
     except ValueError as error:
         raise SweepError(f"{sweep.path}: {error}") from error
     unique = {point.run_id: point for point in reversed(points)}
@@ -167,7 +168,9 @@ def _point(
         raise SweepError(f"{_describe(sweep, values)}: {error}") from error
     return RunPoint(
         sweep=sweep.name,
-        run_id=run_id(science),
+        run_id=run_id(
+            science, {axis: getattr(placement, axis) for axis in sweep.vary if axis in PLACEMENT_AXES}
+        ),
         science=science,
         data=data.model_copy(update=files),
         placement=placement,

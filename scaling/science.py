@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -138,13 +139,15 @@ def documented_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**fields, **defaults_that_follow(values)}
 
 
-def run_id(science: Science) -> str:
+def run_id(science: Science, placement_axes: Mapping[str, Any] = MappingProxyType({})) -> str:
     """A readable head and eight hex digits over the fields that differ from their documented default.
 
-    Leaving defaults out of the hash means that a field added later orphans no finished run.
+    Leaving defaults out of the hash means that a field added later orphans no finished run. Placement is no part of it,
+    but for the fields that a sweep varies to compare them.
     """
     defaults = documented_defaults(science.model_dump())
     told = {name: value for name, value in science.model_dump().items() if defaults.get(name) != value}
+    told |= {f"placement.{name}": value for name, value in placement_axes.items()}
     blob = json.dumps(told, sort_keys=True, separators=(",", ":")).encode()
     samples = format_quantity(science.samples_seen)
     digest = hashlib.sha256(blob).hexdigest()[:8]

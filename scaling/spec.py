@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from scaling.data_paths import DataSection, resolve_paths
 from scaling.field_types import Quantity
-from scaling.placement import PlacementSettings
+from scaling.placement import PLACEMENT_AXES, PlacementSettings
 from scaling.science import COMPUTED_FIELDS, Science
 from scaling.suggest import did_you_mean, explain
 from scaling.sweep_file import SweepError, apply_override, read_sweep_file
@@ -157,7 +157,7 @@ def _seeds(raw: Mapping[str, Any], vary: dict[str, Any], fixed: dict[str, Any]) 
 
 
 def _axis(key: str, values: object) -> tuple[Any, ...]:
-    _check_key(key, "vary", SCIENCE_KEYS)
+    _check_key(key, "vary", SCIENCE_KEYS | PLACEMENT_AXES)
     if not isinstance(values, list) or not values:
         raise SweepError(
             f"vary.{key}: {values!r} must be a list of values; a single value belongs under fixed."

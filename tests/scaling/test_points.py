@@ -391,6 +391,20 @@ def test_ranks_micro_batches_and_evaluations_do_not_change_the_run(resolve: Reso
     assert [point.run_id for point in resolve(TINY, *changes, num_ranks=8)] == ids
 
 
+def test_placement_that_a_sweep_varies_makes_runs_of_their_own(resolve: Resolve, tmp_path: Path) -> None:
+    usual = {point.run_id for point in resolve(TINY)}
+    compared = resolve(TINY.replace("vary:", "vary:\n  engine: [deepspeed, fsdp]"))
+    assert len({point.run_id for point in compared}) == len(compared) == 2 * len(usual)
+    assert {point.placement.engine for point in compared} == {"deepspeed", "fsdp"}
+    assert not usual & {point.run_id for point in compared}
+
+
+def test_points_of_two_engines_are_refused_unless_the_sweep_compares_them(resolve: Resolve) -> None:
+    mixed = f"{TINY}\nalso: [{{objective: clip, image_tower: vit_s16, engine: fsdp}}]\n"
+    with pytest.raises(SweepError, match=r"engine: points differ \(.*fsdp.*\) .* vary: {engine"):
+        resolve(mixed)
+
+
 # Data
 
 

@@ -146,11 +146,11 @@ def test_an_axis_must_be_a_list(load: Load) -> None:
         load(MINIMAL.replace("[vit_nano8, vit_micro8]", "vit_nano8"))
 
 
-def test_placement_is_no_axis(load: Load) -> None:
+def test_placement_that_compares_nothing_is_no_axis(load: Load) -> None:
     with pytest.raises(
-        SweepError, match="vary.micro_batch is placement, which changes nothing that is learned"
+        SweepError, match="vary.num_workers is placement, which changes nothing that is learned"
     ):
-        load(MINIMAL, "micro_batch=[8, 16]")
+        load(MINIMAL, "num_workers=[1, 2]")
 
 
 def test_a_repeated_key_is_an_error_with_its_line(load: Load) -> None:
