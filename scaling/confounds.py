@@ -89,6 +89,6 @@ def refuse_mixed_engines(placements: Sequence[Placement], axes: Collection[str])
     engines = tuple(dict.fromkeys(placement.engine for placement in placements))
     if len(engines) > 1 and "engine" not in axes:
         raise ValueError(
-            f"engine: points differ ({' and '.join(engines)}) although it is not an axis, so a comparison would mix "
-            "its effect with that of others. Give every point the same engine, or declare it under vary: {engine: [...]}."
+            f"engine: points differ ({' and '.join(engines)}) although it is not an axis, so a comparison would "
+            "mix its effect with that of others. Give every point the same, or declare it under vary: {engine: [...]}."
         )
