@@ -60,7 +60,7 @@ def _rows(report: SetReport) -> list[tuple[str, str]]:
     left_out = ", ".join(f"{count:,} {reason}" for reason, count in report.rejects.items())
     return [
         ("damages", f"{len(report.damages):,}"),
-        ("shards with verified hashes", f"{report.num_hashed:,} of {report.num_shards:,}"),
+        ("shards whose hashes were compared", f"{report.num_hashed:,} of {report.num_shards:,}"),
         ("images decoded", f"{len(report.sizes):,} of {report.num_samples:,}"),
         ("shorter side, pixels", _spread([min(size) for size in report.sizes])),
         ("longer side, pixels", _spread([max(size) for size in report.sizes])),
