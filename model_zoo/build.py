@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from model_zoo.activation_checkpointing import ActivationCheckpointing, checkpoint_activations
 from model_zoo.architectures import TextTowerArchitecture
 from model_zoo.classification_head import ClassificationHead
 from model_zoo.classification_losses import ClassificationLoss
@@ -27,21 +28,30 @@ def build_objective(
     specification: ObjectiveSpecification,
     *,
     seed: int,
-    activation_checkpointing: bool = False,
+    activation_checkpointing: ActivationCheckpointing = "none",
+    activation_checkpointing_every: int = 1,
     head_recompute: bool = False,
 ) -> BuiltObjective:
     """The objective, a torch module that implements `Objective`, in float32 on the default device.
 
     Its weights depend on `seed` and the specification only; those of the image tower, and of the text tower
     where there is one, not on the objective.  The caller's random state is left as it was.
-    `activation_checkpointing` recomputes the blocks of the image tower in the backward pass, and
-    `head_recompute` the logits of the classification head.
+    `activation_checkpointing`: what the towers compute again in the backward pass, in one block of each
+    `activation_checkpointing_every`.  `head_recompute`: likewise the logits of the classification head.
     """
+    objective = _built(specification, seed, head_recompute)
+    for tower in (objective.image_tower, getattr(objective, "text_tower", None)):
+        if tower is not None and any(parameter.requires_grad for parameter in tower.parameters()):
+            checkpoint_activations(tower, activation_checkpointing, every=activation_checkpointing_every)
+    return objective
+
+
+def _built(specification: ObjectiveSpecification, seed: int, head_recompute: bool) -> BuiltObjective:
     text = specification.text
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would also reseed the accelerators, which fork_rng was not asked to restore
         torch.default_generator.manual_seed(seed)
-        image_tower = _image_tower(specification, activation_checkpointing)
+        image_tower = _image_tower(specification)
         if text is None:
             return SuperClass(specification, image_tower, _head(specification, head_recompute))
         text_tower = _text_tower(specification, text)
@@ -51,8 +61,7 @@ def build_objective(
         return CONTRASTIVE[specification.objective](specification, image_tower, text_tower)
 
 
-def _image_tower(specification: ObjectiveSpecification, activation_checkpointing: bool) -> nn.Module:
-    keeps_activations = not specification.kind.locks_image_tower
+def _image_tower(specification: ObjectiveSpecification) -> nn.Module:
     return build_image_tower(
         specification.image,
         image_size=specification.image_size,
@@ -60,7 +69,6 @@ def _image_tower(specification: ObjectiveSpecification, activation_checkpointing
         patch_dropout=specification.patch_dropout,
         drop_path=specification.drop_path,
         batch_norm_samples=specification.batch_norm_samples,
-        activation_checkpointing=activation_checkpointing and keeps_activations,
     )
 
 

@@ -25,7 +25,6 @@ def build_image_tower(
     patch_dropout: float = 0.0,
     drop_path: float = 0.0,
     batch_norm_samples: int = 256,
-    activation_checkpointing: bool = False,
 ) -> nn.Module:
     """A module from images [B, 3, image_size, image_size] to features [B, width]: a model of timm.
 
@@ -44,7 +43,6 @@ def build_image_tower(
     elif isinstance(architecture, ResNetArchitecture):
         _initialise_resnet(tower, architecture.width)
         replace_batch_norms(tower, batch_norm_samples)
-    tower.set_grad_checkpointing(activation_checkpointing)  # type: ignore[operator]
     return tower
 
 

@@ -15,6 +15,7 @@ from on_ranks import run_on_ranks
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
+from model_zoo.activation_checkpointing import checkpoint_activations
 from model_zoo.architectures import image_tower_architecture
 from model_zoo.batch_norm import GroupedBatchNorm, replace_batch_norms, update_running_statistics
 from model_zoo.image_tower import build_image_tower
@@ -40,8 +41,9 @@ def a_tower(checkpointing: bool = False) -> nn.Module:
         image_tower_architecture("resnet_nano"),
         image_size=32,
         batch_norm_samples=GROUP,
-        activation_checkpointing=checkpointing,
     ).double()
+    if checkpointing:
+        checkpoint_activations(tower, "blocks")
     for name, parameter in tower.named_parameters():
         if name.endswith("conv3_1x1.bn.weight"):  # 0 at first: nothing of a block would pass
             nn.init.normal_(parameter, generator=torch.Generator().manual_seed(1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from typing import Any
 
 import open_clip
@@ -11,6 +12,7 @@ import torch
 from small_objectives import a_specification, build, gradients, some_images, some_targets
 from torch import nn
 
+from model_zoo.activation_checkpointing import ActivationCheckpointing
 from model_zoo.build import build_objective, weight_decay_groups
 from model_zoo.specification import OBJECTIVES
 from model_zoo.targets import KnownShare
@@ -58,21 +60,46 @@ def test_building_leaves_the_random_state_of_the_caller_alone(objective: str) ->
     assert torch.equal(torch.get_rng_state(), before)
 
 
+MODES: tuple[ActivationCheckpointing, ...] = ("blocks", "operations", "offload")
+
+
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("changes", TOWERS, ids=str)
 def test_activation_checkpointing_changes_no_weight_and_no_gradient(
-    objective: str, changes: dict[str, Any]
+    objective: str, changes: dict[str, Any], mode: ActivationCheckpointing
 ) -> None:
     specification = a_specification(objective, batch_norm_samples=2, **changes)
     plain = build_objective(specification, seed=0)
-    recomputing = build_objective(specification, seed=0, activation_checkpointing=True)
+    recomputing = build_objective(specification, seed=0, activation_checkpointing=mode)
     assert same_weights(plain, recomputing)
     valid_B = torch.ones(4, dtype=torch.bool)
     images_BCHW = torch.randn(4, 3, specification.image_size, specification.image_size)
     targets = some_targets(objective, valid_B)
     for built in (plain, recomputing):
         built(images_BCHW, targets, KnownShare(4.0))["loss"].backward()
-    torch.testing.assert_close(gradients(recomputing), gradients(plain), rtol=1e-5, atol=1e-5)
+    found, expected = gradients(recomputing), gradients(plain)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], gradient) for name, gradient in expected.items())
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_towers_that_train_recompute_and_a_locked_one_does_not(objective: str) -> None:
+    built: Any = build_objective(
+        a_specification(objective),
+        seed=0,
+        activation_checkpointing="blocks",
+        activation_checkpointing_every=2,
+    )
+    runs: Counter[str] = Counter()
+    for name in ("image_tower", "text_tower"):
+        for block in getattr(built, name).blocks if hasattr(built, name) else ():
+            linear = next(part for part in block.modules() if isinstance(part, nn.Linear))
+            linear.register_forward_hook(lambda *_, name=name: runs.update([name]))
+    targets = some_targets(objective, torch.ones(4).bool())
+    built(some_images(4, torch.float32), targets, KnownShare(4.0))["loss"].backward()
+    assert runs["image_tower"] == (3 if objective == "lit" else 5)  # blocks 0 and 2 of 3 twice
+    assert runs["text_tower"] == (3 if hasattr(built, "text_tower") else 0)  # block 0 of 2
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
