@@ -9,7 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from scaling.field_types import Quantity, Share, Whole
 from scaling.science import Science
-from scaling.sharding import ActivationCheckpointing, EngineName, Offload, resolve_shard_ranks, resolve_zero_stage
+from scaling.sharding import (
+    ActivationCheckpointing,
+    EngineName,
+    Offload,
+    resolve_shard_ranks,
+    resolve_zero_stage,
+)
 
 LARGEST_MICRO_BATCH = 256
 """Samples per rank and forward when SuperClass may choose. Enough rows to fill a GPU's matrix units (256 x
@@ -34,20 +40,28 @@ class _Choices(BaseModel):
     engine: EngineName = "deepspeed"
     offload: Offload = "none"
     overlap_communication: bool = True
-    bucket_elements: Annotated[Quantity, Field(gt=0)] = 50_000_000  # 200 MB of fp32; DeepSpeed takes ten times as much
+    bucket_elements: Annotated[Quantity, Field(gt=0)] = (
+        50_000_000  # 200 MB of fp32; DeepSpeed takes ten times as much
+    )
     compile: bool = False
     activation_checkpointing: ActivationCheckpointing = "none"
     activation_checkpointing_every: Annotated[Whole, Field(gt=0)] = 1  # of so many blocks, one
     head_recompute: bool = False  # recompute the classification head's logits in backward
-    cache_limit_bytes: Annotated[Quantity, Field(ge=0)] = 0  # of shards of remote sets per machine; 0 = no limit
-    bad_samples: Literal["skip", "fail"] = "skip"  # images that do not decode: masked and counted, or an error
+    cache_limit_bytes: Annotated[Quantity, Field(ge=0)] = (
+        0  # of shards of remote sets per machine; 0 = no limit
+    )
+    bad_samples: Literal["skip", "fail"] = (
+        "skip"  # images that do not decode: masked and counted, or an error
+    )
     bad_samples_limit: Share = 0.05  # share of them at which a run stops (assumption)
     checkpoint_every_samples: Annotated[Quantity, Field(ge=0)] = 100_000_000
     # every 6,104 steps of 16,384 in the recipe (opencls/configs/cls_schedule); 0 = only at the end
     keep_checkpoints: Annotated[Whole, Field(gt=0)] = 2  # the latest, and those to fall back to
     keep_every_samples: Annotated[Quantity, Field(ge=0)] = 0  # checkpoints never deleted; 0 = none
     hang_factor: Annotated[Whole, Field(ge=2)] = 50  # x the median step without a step: hung (assumption)
-    grace_seconds: Annotated[Whole, Field(gt=0)] = 25  # to checkpoint when told to stop; DeepSpeed's kills after 30
+    grace_seconds: Annotated[Whole, Field(gt=0)] = (
+        25  # to checkpoint when told to stop; DeepSpeed's kills after 30
+    )
 
 
 class PlacementSettings(_Choices):
@@ -77,14 +91,33 @@ def place(
     workers = settings.num_workers
     if workers is None:
         workers = default_workers(ranks_per_node or min(num_ranks, RANKS_PER_NODE), usable_cpus())
+    _check_reductions(settings)
     resolved = {
-        "zero_stage": resolve_zero_stage(settings.engine, settings.zero_stage, settings.offload, science.precision),
+        "zero_stage": resolve_zero_stage(
+            settings.engine,
+            settings.zero_stage,
+            offload=settings.offload,
+            precision=science.precision,
+            compiled=settings.compile,
+        ),
         "shard_ranks": resolve_shard_ranks(settings.engine, settings.shard_ranks, num_ranks),
         "num_ranks": num_ranks,
         "micro_batch": _micro_batch(science, per_rank, settings.micro_batch),
         "num_workers": workers,
     }
     return Placement(**{**settings.model_dump(), **resolved})
+
+
+def _check_reductions(settings: PlacementSettings) -> None:
+    """ValueError for settings of DeepSpeed's reductions where another engine reduces, which has no such choice."""
+    if settings.engine == "deepspeed":
+        return
+    for name in ("overlap_communication", "bucket_elements"):
+        value = getattr(settings, name)
+        if value != PlacementSettings.model_fields[name].default:
+            raise ValueError(
+                f"{name} ({value}) has no effect on engine {settings.engine}: leave it out, or use engine deepspeed."
+            )
 
 
 def per_rank_batch(global_batch: int, num_ranks: int) -> int:

@@ -22,7 +22,9 @@ whole parameters from forward to backward (2) or gathers them twice (3)."""
 _USUAL_STAGE: Mapping[EngineName, int] = MappingProxyType({"deepspeed": 1, "fsdp": 3})
 
 
-def resolve_zero_stage(engine: EngineName, asked: int | None, offload: Offload, precision: str) -> int:
+def resolve_zero_stage(
+    engine: EngineName, asked: int | None, *, offload: Offload, precision: str, compiled: bool
+) -> int:
     """The stage as asked or the engine's usual one; ValueError where the engine lacks it or would train differently."""
     stage = _USUAL_STAGE[engine] if asked is None else asked
     if stage not in ZERO_STAGES[engine]:
@@ -34,6 +36,11 @@ def resolve_zero_stage(engine: EngineName, asked: int | None, offload: Offload, 
         raise ValueError(
             f"zero_stage (0) needs precision fp32, not {precision}: DeepSpeed's stage 0 then makes a hidden Adam step "
             "at its start. Use zero_stage 1."
+        )
+    if compiled and (engine, stage) == ("deepspeed", 3):
+        raise ValueError(
+            "compile (true) with engine deepspeed and zero_stage 3: its hooks break every block's graph. Use engine "
+            "fsdp, another stage, or leave compile out."
         )
     if offload == "all" and stage < 3:
         raise ValueError(f"offload (all) needs zero_stage 3, not {stage}: use it, or offload: optimizer.")

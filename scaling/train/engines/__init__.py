@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import importlib
+
+from torch import nn
+
+from model_zoo.blocks import compile_blocks
 from scaling.train.engines.protocol import Engine, EngineSettings
 
+ENGINES = {
+    "deepspeed": ("scaling.train.engines.deepspeed", "DeepSpeedEngine"),
+    "fsdp": ("scaling.train.engines.fsdp", "FsdpEngine"),
+    "plain": (
+        "scaling.train.engines.plain",
+        "PlainEngine",
+    ),  # the reference, on one rank: no sweep can ask for it
+}
 
-def build_engine(name: str, objective: object, settings: EngineSettings) -> Engine:
-    """The engine called `name`, with the objective placed on its device."""
-    if name == "deepspeed":
-        from scaling.train.engines.deepspeed import DeepSpeedEngine
 
-        return DeepSpeedEngine(objective, settings)
-    raise ValueError(f"engine: unknown name {name!r}. Known: deepspeed.")
+def build_engine(name: str, objective: nn.Module, settings: EngineSettings) -> Engine:
+    """The engine called `name`, with the objective placed on its device; its libraries are imported here."""
+    if name not in ENGINES:
+        raise ValueError(f"engine: unknown name {name!r}. Known: {', '.join(ENGINES)}.")
+    if settings.compile:
+        compile_blocks(objective)
+    module, cls = ENGINES[name]
+    engine: Engine = getattr(importlib.import_module(module), cls)(objective, settings)
+    return engine

@@ -1,45 +1,69 @@
-"""DeepSpeed ZeRO-1: optimizer state sharded over the ranks."""
+"""DeepSpeed ZeRO: optimizer states, gradients and weights sharded over all ranks, as far as the stage says."""
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
 from typing import Any
 
 import deepspeed
 import torch
 import torch.distributed as dist
 from deepspeed.accelerator import get_accelerator
-from deepspeed.utils import safe_set_full_fp32_param
 from torch import Tensor, nn
 
-from model_zoo.build import weight_decay_groups
+from model_zoo.batch_norm import GroupedBatchNorm
+from model_zoo.blocks import compile_blocks
 from model_zoo.targets import BatchShare
-from scaling.train.engines.protocol import EngineSettings, StepReport, UnderAutocast
-from scaling.train.engines.repartition import repartition
-
-TAG = "engine"
+from scaling.train.engines.adamw import set_learning_rate, set_steps
+from scaling.train.engines.deepspeed_adamw import adamw, check_shapes, trained_elements
+from scaling.train.engines.deepspeed_configuration import check_compile, configuration, reduces_in_step
+from scaling.train.engines.deepspeed_fragments import Fragment
+from scaling.train.engines.deepspeed_layouts import layout_of
+from scaling.train.engines.deepspeed_whole_copy import WholeCopy
+from scaling.train.engines.pieces import buffer_pieces
+from scaling.train.engines.protocol import EngineSettings, Piece, StepReport, UnderAutocast
 
 
 class DeepSpeedEngine:
-    """The Engine protocol on deepspeed.initialize."""
+    """The Engine protocol on deepspeed.initialize.
+
+    The objective is built whole and sharded afterwards: DeepSpeed's zero.Init would lose timm's initial weights.
+    """
 
     def __init__(self, objective: Any, settings: EngineSettings) -> None:
         assert isinstance(objective, nn.Module)
+        check_shapes(objective)
+        check_compile(settings)
         self.objective: Any = objective
         self.device = torch.device(get_accelerator().current_device_name())
+        self.optimizer_steps = 0
+        self._settings = settings
+        self._num_backwards = 0  # since the last step
+        self._copy = WholeCopy(objective) if settings.zero_stage == 3 else None
         objective.to(self.device)
-        module = UnderAutocast(objective, self.device.type, settings.bf16_autocast)
+        if settings.compile:
+            compile_blocks(objective)
+        couples_samples = bool(self.objective.couples_samples)
+        self._reduces_in_step = reduces_in_step(settings, couples_samples)
+        self._adamw = adamw(objective, settings, self.device)
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
-            model=module, optimizer=_adamw(objective, settings, self.device), config=_configuration(settings)
+            model=UnderAutocast(objective, self.device.type, settings.bf16_autocast),
+            optimizer=self._adamw,
+            config=configuration(
+                settings,
+                device=self.device,
+                num_trained=trained_elements(objective),
+                couples_samples=couples_samples,
+            ),
         )
-        self._skipped_steps = 0
+        self._layout = layout_of(settings.zero_stage, objective, self._optimizer)
 
     def losses(self, images_BCHW: Tensor, targets: Any, share: BatchShare) -> dict[str, Tensor]:
+        self._clear_copy()
         losses: dict[str, Tensor] = self._engine("forward", images_BCHW, targets, share)
         return losses
 
     def encode(self, images_BCHW: Tensor, targets: Any) -> tuple[Tensor, ...]:
+        self._clear_copy()
         encoded: tuple[Tensor, ...] = self._engine("encode", images_BCHW, targets)
         return encoded
 
@@ -48,74 +72,73 @@ class DeepSpeedEngine:
         return losses
 
     def backward(self, loss: Tensor) -> None:
+        self._num_backwards += 1
+        if not self._reduces_in_step:
+            is_last = self._num_backwards == self._settings.num_micro_batches
+            self._engine.set_gradient_accumulation_boundary(is_last)
         self._engine.backward(loss)
-        if not self._engine.is_gradient_accumulation_boundary():
-            self._engine.step()  # DeepSpeed counts micro-batches in step(); the weights stay as they are
 
     def step(self, learning_rate: float) -> StepReport:
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
+        assert self._num_backwards == self._settings.num_micro_batches, self._num_backwards
+        self._num_backwards = 0
+        self._clear_copy()
+        set_learning_rate(self._adamw, learning_rate)
         self._engine.step()
-        for parameter in self.objective.after_step():
-            # ZeRO steps a master copy of its own; without this the bound would be undone by the next step
-            safe_set_full_fp32_param(parameter, parameter.data)
-        was_skipped = self._engine.skipped_steps > self._skipped_steps
-        self._skipped_steps = self._engine.skipped_steps
-        norm = self._engine.get_global_grad_norm()
-        return StepReport(gradient_norm=float("nan") if norm is None else norm, was_skipped=was_skipped)
+        was_skipped = not self._engine.was_step_applied()
+        if was_skipped:
+            self._discard_batch_statistics()
+        else:
+            self.optimizer_steps += 1
+            self._layout.adopt(self.objective.after_step())
+        return StepReport(gradient_norm=self._optimizer._global_grad_norm, was_skipped=was_skipped)
 
-    def save(self, folder: Path) -> None:
-        self._engine.save_checkpoint(str(folder), tag=TAG, save_latest=False)
+    def pieces(self) -> list[Piece]:
+        pieces = buffer_pieces(self.objective, is_mine=dist.get_rank() == 0)
+        return pieces + [piece for fragment in self._layout.fragments for piece in _pieces_of(fragment)]
 
-    def load(self, folder: Path, written_by: int) -> None:
-        if written_by == dist.get_world_size():
-            self._load(folder)
-            return
-        recut = folder / f"for-{dist.get_world_size()}-ranks"
-        if dist.get_rank() == 0:
-            repartition(folder / TAG, recut / TAG, dist.get_world_size())
-        dist.barrier()
-        self._load(recut)
-        dist.barrier()
-        if dist.get_rank() == 0:
-            shutil.rmtree(recut)
+    def take_over(self, optimizer_steps: int) -> None:
+        self._clear_copy()
+        self._num_backwards = 0
+        self._layout.drop_gradients()
+        self._discard_batch_statistics()
+        self._layout.publish()
+        set_steps(self._adamw, optimizer_steps)
+        self.optimizer_steps = optimizer_steps
 
-    def _load(self, folder: Path) -> None:
-        path, _ = self._engine.load_checkpoint(str(folder), tag=TAG)
-        if path is None:
-            raise RuntimeError(f"{folder}: DeepSpeed found no checkpoint to load")
-        self._skipped_steps = self._engine.skipped_steps
+    def whole_objective(self) -> Any:
+        if self._copy is None:
+            return self.objective
+        return self._copy.fill(self.objective, self._layout.whole)
 
     def weights(self) -> dict[str, Tensor]:
-        return {name: value.detach().cpu() for name, value in self.objective.state_dict().items()}
+        parameters = dict(self.objective.named_parameters())
+        weights = {}
+        for name, value in self.objective.state_dict().items():
+            whole = self._layout.whole(parameters[name]) if name in parameters else value
+            if dist.get_rank() == 0:
+                weights[name] = whole.detach().to("cpu", copy=True)
+        return weights
+
+    def _clear_copy(self) -> None:
+        if self._copy is not None:
+            self._copy.clear()
+
+    def _discard_batch_statistics(self) -> None:
+        """Batch norms forget what they counted for a step that did not happen."""
+        for part in self.objective.modules():
+            if isinstance(part, GroupedBatchNorm):
+                part.take_counted()
 
 
-def _adamw(objective: nn.Module, settings: EngineSettings, device: torch.device) -> torch.optim.AdamW:
-    decayed, not_decayed = weight_decay_groups(objective)
-    return torch.optim.AdamW(
-        [
-            {"params": decayed, "weight_decay": settings.weight_decay},
-            {"params": not_decayed, "weight_decay": 0.0},
-        ],
-        lr=settings.learning_rate,
-        betas=(settings.adam_beta1, settings.adam_beta2),
-        eps=settings.adam_epsilon,
-        fused=device.type in ("cpu", "cuda"),
-    )
-
-
-def _configuration(settings: EngineSettings) -> dict[str, Any]:
-    """DeepSpeed's own configuration; everything it would otherwise choose for us is written out."""
-    return {
-        "train_batch_size": settings.global_batch,
-        "train_micro_batch_size_per_gpu": settings.micro_batch,
-        "gradient_accumulation_steps": settings.num_micro_batches,
-        "gradient_clipping": settings.gradient_clipping,  # DeepSpeed 0.19.8 clips at 1.0 if nothing is said
-        "zero_optimization": {"stage": settings.zero_stage},
-        "zero_allow_untested_optimizer": True,  # a torch optimizer
-        # Our own autocast (UnderAutocast): DeepSpeed's would reduce the gradients of linear layers in bfloat16.
-        "torch_autocast": {"enabled": False},
-        "communication_data_type": "fp32",
-        "steps_per_print": 2**31 - 1,
-        "wall_clock_breakdown": False,
-    }
+def _pieces_of(fragment: Fragment) -> list[Piece]:
+    return [
+        Piece(
+            name=fragment.name,
+            kind=kind,
+            shape=fragment.shape,
+            start=fragment.start,
+            values=values,
+            is_mine=fragment.is_mine,
+        )
+        for kind, values in {"weight": fragment.weight, **fragment.moments}.items()
+    ]
