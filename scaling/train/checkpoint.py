@@ -1,41 +1,43 @@
-"""Checkpoints: written aside, renamed when whole, then made the latest; the last few are kept."""
+"""Checkpoints of a run: written while it trains on, whole or not at all, continued by any number of ranks.
+
+    checkpointer.save(progress)             # copies the state and returns; a thread writes it
+    checkpointer.save(progress, wait=True)  # before a process ends: returns when it is in force
+    checkpointer.finish()                   # waits for the save that is under way, and raises what went wrong with it
+    progress = checkpointer.restore()       # into the engine, the statistics and the random state
+
+All ranks call each method together. No thread of it takes part in a collective.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import shutil
-from collections.abc import Callable
+import threading
+import uuid
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import torch
-
-from scaling.disk import sync_to_disk
-from scaling.records import RunDirectory, write_atomically
+from scaling.checkpoints.contents import Header, folder_name, sealed
+from scaling.checkpoints.publishing import (
+    KeepRule,
+    bring_into_force,
+    check_whole,
+    delete_half_written,
+    wait_for_manifests,
+)
+from scaling.checkpoints.reading import Checkpoint
+from scaling.checkpoints.saving import Saving
+from scaling.checkpoints.state_hash import sum_of_hashes
+from scaling.checkpoints.writing import Part, copy_of_pieces, copy_of_tensors, write_share
+from scaling.records import RunDirectory
+from scaling.train.checkpoint_choice import changes_of_environment, choose_checkpoint
 from scaling.train.engines.protocol import Engine
+from scaling.train.environment import environment
 from scaling.train.idf import LabelStatistics
+from scaling.train.progress import Progress
 from scaling.train.random_state import RandomState, seed_rank
-
-KEEP = 2  # the latest, and one before it should the latest turn out unreadable
-
-
-@dataclasses.dataclass(kw_only=True, slots=True)
-class Progress:
-    """How far a run is, beyond its weights; equal on all ranks but for the seconds, of which rank 0's are kept."""
-
-    num_ranks: int
-    step: int = 0
-    train_seconds: float = 0.0
-    device_seconds: float = 0.0  # train_seconds of every attempt x its ranks
-    data_wait_seconds: float = 0.0  # of train_seconds
-    undecodable_images: int = 0  # over all ranks
-    empty_captions: int = 0  # over all ranks
-    rejects: dict[str, int] = dataclasses.field(
-        default_factory=dict
-    )  # over all ranks: masked samples by reason
-    skipped_steps: int = 0
-    last_loss: float = float("nan")  # mean of the last logged interval
+from scaling.train.rank_group import RankGroup
+from scaling.train.takeover import progress_of, take_over
 
 
 class Checkpointer:
@@ -47,62 +49,123 @@ class Checkpointer:
         engine: Engine,
         statistics: LabelStatistics,
         *,
-        rank: int,
-        num_ranks: int,
+        group: RankGroup,
         seed: int,
-        barrier: Callable[[], None],
+        keep: KeepRule,
+        environment: Callable[[], Mapping[str, str]] = environment,
     ) -> None:
+        """`environment` tells of code, libraries and device; it is asked on rank 0 only, once."""
         self._run = run
         self._engine = engine
         self._statistics = statistics
-        self._rank = rank
-        self._num_ranks = num_ranks
+        self._group = group
         self._seed = seed
-        self._barrier = barrier
+        self._keep = keep
+        self._environment = dict(environment()) if group.rank == 0 else {}
+        self._saving: Saving | None = None
+        self._aside: Path | None = None  # where that writes
+        self._saved_step: int | None = None
 
-    def save(self, progress: Progress) -> None:
-        """Make `progress` and everything that belongs to it the latest checkpoint."""
-        name = f"step-{progress.step:09d}"
-        aside = self._run.checkpoints / f"{name}.tmp"
-        if self._rank == 0:
-            shutil.rmtree(aside, ignore_errors=True)
-            aside.mkdir(parents=True)
-        self._barrier()
-        self._engine.save(aside)
-        torch.save(RandomState.of(self._engine.device).parts(), aside / f"random-state-{self._rank}.pt")
-        self._barrier()
-        if self._rank == 0:
-            torch.save(self._statistics.state(), aside / "label-statistics.pt")
-            write_atomically(aside / "progress.json", json.dumps(dataclasses.asdict(progress)))
-            self._publish(aside, name)
-        self._barrier()
+    @property
+    def saved_step(self) -> int | None:
+        """The step of the last checkpoint known to be in force, saved or restored here; None before the first."""
+        return self._saved_step
 
-    def _publish(self, aside: Path, name: str) -> None:
-        self._run.check_lease()
-        whole = self._run.checkpoints / name
-        shutil.rmtree(whole, ignore_errors=True)  # the same step of an earlier attempt
-        sync_to_disk(aside)
-        os.replace(aside, whole)
-        write_atomically(self._run.checkpoints / "latest", name)
-        half_written = list(self._run.checkpoints.glob("step-*.tmp"))  # by an attempt that was killed
-        older = sorted({*self._run.checkpoints.glob("step-*")} - {whole, *half_written})
-        for old in [*half_written, *older[: max(0, len(older) - (KEEP - 1))]]:
-            shutil.rmtree(old, ignore_errors=True)
+    def save(self, progress: Progress, *, wait: bool = False) -> None:
+        """Begin to make `progress` and everything that belongs to it the latest checkpoint.
+
+        Waits for the save before this one and raises its error; with `wait`, also for this one.
+        """
+        self.finish()
+        aside = self._group.rank_0_decides(lambda: self._make_aside(progress.step))
+        aside.mkdir(parents=True, exist_ok=True)  # rank 0's may not show on this machine yet
+        parts, header = self._parts(), self._header(progress)
+        rank, step = self._group.rank, progress.step
+
+        def publish(abandoned: threading.Event) -> None:
+            if rank == 0:
+                whole = self._completed(header, aside, abandoned)
+                bring_into_force(self._run, aside, step, sealed(whole), self._keep)
+
+        self._aside = aside
+        self._saving = Saving(step, lambda: write_share(aside, rank, parts), publish)
+        self._saving.start()
+        if wait:
+            self.finish()
+
+    def finish(self) -> None:
+        """Return when the checkpoint being written, if any, is in force; raises what went wrong, on all ranks."""
+        saving, self._saving = self._saving, None
+        if saving is None:
+            return
+        try:
+            self._group.fail_together(saving.error_of_writing())
+            self._group.fail_together(saving.error_of_publishing())
+        except Exception:
+            saving.abandon()
+            if self._group.rank == 0 and self._aside is not None:
+                shutil.rmtree(self._aside, ignore_errors=True)
+            raise
+        self._saved_step = saving.step
 
     def restore(self) -> Progress:
-        """Continue from the latest checkpoint, whatever number of ranks wrote it; a fresh Progress if there is none.
+        """Continue from the newest whole checkpoint, whatever wrote it; a fresh Progress for a new run.
 
-        On another number of ranks the random states of the old ranks have no owner: the new ranks keep theirs, seeded
-        for this step, so that what is dropped at random (patch dropout, drop path) differs, and nothing else.
+        Newer ones that are damaged are named in the progress's warnings. On another number of ranks the random states
+        of the old ranks have no owner: the new ranks draw from states seeded for this step, so that what is dropped
+        at random (patch dropout, drop path) differs, and nothing else. Raises NoGoodCheckpoint, UnreadableCheckpoint.
         """
-        folder = self._run.latest_checkpoint()
-        if folder is None:
-            return Progress(num_ranks=self._num_ranks)
-        progress = Progress(**json.loads((folder / "progress.json").read_text()))
-        self._engine.load(folder, progress.num_ranks)
-        self._statistics.restore(torch.load(folder / "label-statistics.pt", weights_only=True))
-        if progress.num_ranks == self._num_ranks:
-            RandomState(*torch.load(folder / f"random-state-{self._rank}.pt", weights_only=True)).restore()
+        self.finish()
+        checkpoint, warnings = choose_checkpoint(self._run, self._group)
+        if checkpoint is None:
+            return Progress(num_ranks=self._group.num_ranks, warnings=warnings)
+        progress = progress_of(checkpoint)
+        take_over(checkpoint, self._engine, self._group)
+        self._statistics.restore(checkpoint.own("label_statistics", rank=0))
+        self._restore_random_state(checkpoint, progress.step)
+        changes = changes_of_environment(checkpoint.header.environment, self._environment, progress.step)
+        told = self._group.gather(warnings + changes)[0]
+        self._saved_step = progress.step
+        new = [warning for warning in told if warning not in progress.warnings]
+        return dataclasses.replace(
+            progress, num_ranks=self._group.num_ranks, warnings=progress.warnings + new
+        )
+
+    def _make_aside(self, step: int) -> Path:
+        self._run.check_lease()
+        delete_half_written(self._run.checkpoints)  # by attempts that were killed: none of ours is under way
+        aside = self._run.checkpoints / f"{folder_name(step)}.{uuid.uuid4().hex[:8]}.tmp"
+        aside.mkdir(parents=True)
+        return aside
+
+    def _parts(self) -> list[Part]:
+        """Copies of all that this rank writes."""
+        cpu, device = RandomState.of(self._engine.device).parts()
+        parts = copy_of_pieces(self._engine.pieces())
+        parts += copy_of_tensors("random_state", {"cpu": cpu, "device": device})
+        if self._group.rank == 0:
+            parts += copy_of_tensors("label_statistics", self._statistics.state())
+        return parts
+
+    def _header(self, progress: Progress) -> Header:
+        """All but what the ranks' manifests will say."""
+        return Header(
+            progress=dataclasses.asdict(progress),
+            optimizer_steps=self._engine.optimizer_steps,
+            environment=self._environment,
+            state_hash={},
+            manifests=(),
+        )
+
+    def _completed(self, header: Header, aside: Path, abandoned: threading.Event) -> Header:
+        seals, manifests = wait_for_manifests(aside, self._group.num_ranks, abandoned)
+        check_whole(entry for manifest in manifests for entry in manifest.entries)
+        state_hash = sum_of_hashes(manifest.state_hash for manifest in manifests)
+        return header.model_copy(update={"manifests": tuple(seals), "state_hash": state_hash})
+
+    def _restore_random_state(self, checkpoint: Checkpoint, step: int) -> None:
+        if checkpoint.num_ranks == self._group.num_ranks:
+            states = checkpoint.own("random_state", self._group.rank)
+            RandomState(states["cpu"], states.get("device")).restore()
         else:
-            seed_rank(self._seed, self._rank, progress.step)
-        return dataclasses.replace(progress, num_ranks=self._num_ranks)
+            seed_rank(self._seed, self._group.rank, step)

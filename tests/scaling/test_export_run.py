@@ -12,6 +12,9 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from model_zoo.build import build_objective
+from scaling.checkpoints.contents import Header, seal_of, sealed
+from scaling.checkpoints.state_hash import state_hash
+from scaling.checkpoints.writing import copy_of_pieces, write_share
 from scaling.cli import app
 from scaling.data_paths import DataPaths
 from scaling.export import export_run
@@ -19,6 +22,7 @@ from scaling.placement import Placement
 from scaling.points import EvaluationPlan, RunPoint, run_id
 from scaling.records import RunDirectory, Status
 from scaling.science import Science
+from scaling.train.engines.protocol import Piece
 
 SCIENCE = Science(
     objective="superclass",
@@ -86,6 +90,49 @@ def test_an_unfinished_run_is_refused_with_its_state(run: RunDirectory, tmp_path
     run.write_status(Status(state="running", updated_at=0.0))
     with pytest.raises(ValueError, match="run is running, not finished: it has no weights.safetensors"):
         export_run(run.path, tmp_path / "exported", format="timm")
+
+
+def test_a_checkpoint_of_an_unfinished_run_is_exported_as_its_weights_would_be(
+    run: RunDirectory, tmp_path: Path
+) -> None:
+    """Three steps of a run that never got further; wrong steps and damage are one clear message each."""
+    run.weights.unlink()
+    objective = build_objective(SCIENCE.specification, seed=5)
+    pieces = [
+        Piece(
+            name=name,
+            kind="weight",
+            shape=tuple(value.shape),
+            start=0,
+            values=value.detach().reshape(-1),
+            is_mine=True,
+        )
+        for name, value in objective.state_dict().items()
+    ]
+    folder = run.checkpoints / "step-000000003"
+    folder.mkdir(parents=True)
+    write_share(folder, 0, copy_of_pieces(pieces))
+    header = Header(
+        progress={},
+        optimizer_steps=3,
+        environment={},
+        state_hash=state_hash(pieces),
+        manifests=(seal_of((folder / "rank-00000.json").read_text()),),
+    )
+    (folder / "checkpoint.json").write_text(sealed(header))
+    export_run(run.path, tmp_path / "exported", format="timm", checkpoint=3)
+    tower = timm.create_model(f"local-dir:{tmp_path / 'exported'}", pretrained=True)
+    weights = objective.state_dict()
+    assert all(
+        torch.equal(value, weights[f"image_tower.{name}"]) for name, value in tower.state_dict().items()
+    )
+    with pytest.raises(ValueError, match=r"not finished: .* or give --checkpoint STEP \(there are 3\)"):
+        export_run(run.path, tmp_path / "other", format="timm")
+    with pytest.raises(ValueError, match=r"no checkpoint of step 4 \(there are 3\)"):
+        export_run(run.path, tmp_path / "other", format="timm", checkpoint=4)
+    (folder / "rank-00000.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match="step 3 .* cannot be exported: rank-00000.safetensors has 0 bytes"):
+        export_run(run.path, tmp_path / "other", format="timm", checkpoint=3)
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,162 @@
+"""How a written checkpoint comes into force, and which ones make room for it.
+
+Rank 0 does this alone, in a thread: it waits for the other ranks' files on the file system that all share.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import shutil
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from scaling.checkpoints.contents import (
+    HEADER,
+    Entry,
+    Manifest,
+    folder_name,
+    manifest_file,
+    seal_of,
+    steps_in,
+    unsealed,
+)
+from scaling.disk import sync_entry
+from scaling.records import RunDirectory, WriteError, write_atomically
+
+WAIT_SECONDS = 30 * 60.0  # for the slowest rank's file: as long as a collective may take (train.main)
+POLL_SECONDS = 0.05
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class KeepRule:
+    """Which checkpoints stay."""
+
+    latest: int  # so many
+    every_samples: int  # and, for ever, the first at or after each multiple of this; 0 = none
+    global_batch: int  # samples per step
+
+    def of(self, steps: Sequence[int]) -> set[int]:
+        """Those of the ascending steps that stay."""
+        kept = set(steps[-self.latest :])
+        if self.every_samples:
+            intervals = [step * self.global_batch // self.every_samples for step in steps]
+            before = [0, *intervals]
+            kept |= {step for step, now, last in zip(steps, intervals, before) if now > last}
+        return kept
+
+
+class Abandoned(RuntimeError):
+    """Another rank could not write its share, so this checkpoint will never be whole."""
+
+
+def wait_for_manifests(
+    folder: Path, num_ranks: int, abandoned: threading.Event
+) -> tuple[list[str], list[Manifest]]:
+    """The seals and contents of all ranks' manifests, once the last is there; WriteError after WAIT_SECONDS."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while missing := _missing(folder, num_ranks):
+        if abandoned.wait(POLL_SECONDS):
+            raise Abandoned(f"{folder.name}: another rank failed")
+        if time.monotonic() > deadline:
+            ranks = ", ".join(str(rank) for rank in missing)
+            raise WriteError(
+                f"{folder}: after {WAIT_SECONDS:.0f} s the files of ranks {ranks} are not there."
+            )
+    files = [manifest_file(folder, rank) for rank in range(num_ranks)]
+    return [seal_of(file.read_text()) for file in files], [unsealed(file, Manifest) for file in files]
+
+
+def _missing(folder: Path, num_ranks: int) -> list[int]:
+    there = set(
+        os.listdir(folder)
+    )  # asks the server, where looking for one name may be answered from a cache
+    return [rank for rank in range(num_ranks) if manifest_file(folder, rank).name not in there]
+
+
+def check_whole(entries: Iterable[Entry]) -> None:
+    """Raise RuntimeError naming a tensor of the training state of which an element is missing or there twice."""
+    parts: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        if entry.kind != "random_state":  # each rank's own
+            parts[entry.kind, entry.name].append(entry)
+    for (kind, name), found in parts.items():
+        reached = 0
+        for entry in sorted(found, key=lambda entry: entry.start):
+            if entry.start != reached:
+                break
+            reached += entry.length
+        else:
+            if reached == math.prod(found[0].shape):
+                continue
+        raise RuntimeError(
+            f"{kind} {name} {list(found[0].shape)}: the ranks' pieces overlap or leave a gap at element {reached:,}, "
+            "so no checkpoint can be made of them. The engine describes its state wrongly."
+        )
+
+
+def bring_into_force(run: RunDirectory, aside: Path, step: int, header: str, keep: KeepRule) -> None:
+    """Make the whole folder `aside` the run's checkpoint of `step`, and its latest; delete those that may go.
+
+    At every moment, the run has a whole checkpoint if it had one before. Raises WriteError, or what the check of the
+    lease raises.
+    """
+    folder = run.checkpoints / folder_name(step)
+    try:
+        write_atomically(aside / HEADER, header)
+        sync_entry(aside)
+        if folder.exists():  # the same step of an earlier attempt
+            _rename(run, folder, replaced_folder(folder))
+        _rename(run, aside, folder)
+        sync_entry(run.checkpoints)
+        run.check_lease()
+        write_atomically(run.checkpoints / "latest", folder.name)
+    except OSError as error:
+        raise WriteError(f"{folder}: not put in force ({error}); the one before it is intact.") from error
+    _delete_old(run, step, keep)
+
+
+def replaced_folder(folder: Path) -> Path:
+    """Where a checkpoint waits while another of the same step takes its place."""
+    return folder.with_name(f"replaced-{folder.name}")
+
+
+def damaged_folder(folder: Path) -> Path:
+    """Where a checkpoint that cannot be read is kept until the next one is whole."""
+    return folder.with_name(f"damaged-{folder.name}")
+
+
+def delete_half_written(checkpoints: Path) -> None:
+    """Delete what attempts that were killed left of checkpoints."""
+    for folder in checkpoints.glob("step-*.tmp"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _delete_old(run: RunDirectory, step: int, keep: KeepRule) -> None:
+    """Delete checkpoints that `keep` lets go, and those after `step`: of steps that were undone."""
+    steps = steps_in(run.checkpoints)
+    kept = keep.of([number for number in steps if number <= step])
+    old = [run.checkpoints / folder_name(number) for number in steps if number not in kept]
+    for folder in (*old, *run.checkpoints.glob("replaced-*"), *run.checkpoints.glob("damaged-*")):
+        _delete(run, folder)
+
+
+def _delete(run: RunDirectory, folder: Path) -> None:
+    """Delete a checkpoint, out of the way first: a half-deleted one must not look like one to fall back to."""
+    aside = folder.with_name(f"step-{folder.name}.tmp")
+    try:
+        _rename(run, folder, aside)
+    except OSError:  # in use elsewhere: the next checkpoint tries again
+        return
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _rename(run: RunDirectory, folder: Path, target: Path) -> None:
+    """Rename a folder, unless another launcher holds the run; LeaseLost then."""
+    run.check_lease()
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(folder, target)
