@@ -17,5 +17,7 @@ figures   the figures of the report; a figure takes fits and never makes them
 varied    what varied between the runs and what did not
 wording   the sentences and number formats of the report
 tables    the rows of the report's tables
+plan_reality  what runs took beside what was planned for them
+efficiency    utilisation, goodput and warnings of the finished runs
 report    one self-contained HTML page
 """

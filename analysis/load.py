@@ -7,8 +7,11 @@ sweep, run_id, status, reason               "done" once there is a record; "unre
 <science field>                             image_tower, samples_seen, seed, ...; objective as asked
 train_flops                                 model FLOPs as they happened: planned per sample x samples counted
 planned_train_flops, planned_device_hours   before the run (record, else the sweep's plan.json)
+planned_hardware_flops, planned_peak_memory_bytes   likewise, where they were planned
 parameters, parameters.<part>               image_tower, text_tower, head
 measured_<figure>, data.<count>             as in records.Measured and records.DataCounts
+measured_<figure>.<part>                    those of goodput, step_seconds and memory_bytes
+faults.<name>                               warnings (one per line), num_rollbacks, skipped_batches (steps)
 <task>.<metric>                             scores of the finished run
 evaluation.<task>.<field>                   protocol, num_samples, samples_seen, seconds of that score
 environment.<name>                          versions and device
@@ -25,7 +28,7 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
-from scaling.records import PlannedCost, RunDirectory, RunRecord, Status, run_directories
+from scaling.records import Measured, PlannedCost, RunDirectory, RunRecord, Status, run_directories
 
 BASE_COLUMNS = ("sweep", "run_id", "status", "reason", "train_flops", "planned_train_flops")
 UNREADABLE = "unreadable"
@@ -107,6 +110,8 @@ def _planned(cost: PlannedCost) -> Row:
         "planned_train_flops": float(cost.train_flops),
         "planned_device_hours": cost.device_hours,
         "planned_accelerator": cost.accelerator,
+        **({} if cost.hardware_flops is None else {"planned_hardware_flops": float(cost.hardware_flops)}),
+        **({} if cost.peak_memory_bytes is None else {"planned_peak_memory_bytes": cost.peak_memory_bytes}),
         "parameters": sum(cost.parameters.values()),
         **{f"parameters.{part}": count for part, count in cost.parameters.items()},
     }
@@ -115,15 +120,28 @@ def _planned(cost: PlannedCost) -> Row:
 def _finished(record: RunRecord) -> Row:
     per_sample = sum(record.planned.train_flops_per_sample.values())
     row: Row = _flat(record.science) | {"train_flops": float(per_sample * record.measured.samples_seen)}
-    row |= {f"measured_{name}": value for name, value in record.measured}
+    row |= _measured(record.measured)
     row |= {f"data.{name}": value for name, value in record.data}
     row |= {f"environment.{name}": value for name, value in record.environment.items()}
     row |= {"final_loss": record.final_loss, "skipped_steps": record.skipped_steps}
+    row |= {"faults.warnings": "\n".join(record.warnings), "faults.num_rollbacks": record.num_rollbacks}
+    row |= {"faults.skipped_batches": ", ".join(f"{step:,}" for step in record.skipped_batches)}
     row |= {"finished_at": record.finished_at}
     for evaluation in record.evaluations:
         row |= {f"{evaluation.task}.{name}": value for name, value in evaluation.metrics.items()}
         for name in ("protocol", "num_samples", "samples_seen", "seconds"):
             row[f"evaluation.{evaluation.task}.{name}"] = getattr(evaluation, name)
+    return row
+
+
+def _measured(measured: Measured) -> Row:
+    """What was measured; what an older record does not hold stays absent."""
+    row: Row = {}
+    for name, value in measured:
+        if isinstance(value, dict):
+            row |= {f"measured_{name}.{part}": number for part, number in value.items()}
+        elif value is not None:
+            row[f"measured_{name}"] = value
     return row
 
 

@@ -12,10 +12,12 @@ import pandas as pd
 from markupsafe import Markup
 
 from analysis import style
+from analysis.efficiency import efficiency_table, warnings_of
 from analysis.figures import Drawing, error_versus_compute, loss_panels, score_panels
 from analysis.filters import error_label
 from analysis.fit import GRADIENT_TOLERANCE, MIN_COMPUTE_VALUES
 from analysis.load import SweepPlan, load_sweep, metric_columns, read_plan
+from analysis.plan_reality import plan_and_reality
 from analysis.problem import IDENTIFICATION_LEVEL, FitOptions
 from analysis.study import MetricStudy, study_metric
 from analysis.tables import (
@@ -71,13 +73,15 @@ def write_report(
 
 
 def draw(studies: Sequence[MetricStudy]) -> list[Drawing]:
-    """The figures of the report: the metric asked for, the held-out loss, other scores if there are any."""
+    """The figures of the report: the metric asked for, the held-out loss, other scores, plan and reality."""
     main, table = studies[0], studies[0].table
     drawings = [error_versus_compute(main)]
     if main.metric != LOSS:
         drawings.append(loss_panels(studies[-1]))
     others = [name for name in _summaries(metric_columns(table)) if name not in (main.metric, LOSS)]
-    return [*drawings, score_panels(table, others)] if others else drawings
+    drawings += [score_panels(table, others)] if others else []
+    reality = plan_and_reality(table)
+    return drawings if reality is None else [*drawings, reality]
 
 
 def _summaries(metrics: Sequence[str]) -> list[str]:
@@ -106,6 +110,8 @@ def _tables(
     return {
         "fits": fit_table(studies),
         "costs": cost_table(table),
+        "efficiency": efficiency_table(table),
+        "warnings": warnings_of(table),
         "scores": score_table(table),
         "varied": varied_table(varied, constant=False),
         "constant": varied_table(varied, constant=True),

@@ -24,6 +24,7 @@ from scaling.science import Science
 from scaling.train.engines import build_engine
 from scaling.train.engines.protocol import Engine, EngineSettings
 from scaling.train.idf import LabelStatistics, build_statistics
+from scaling.train_sources import mixture_digest, source_index
 
 
 def assemble_engine(point: RunPoint) -> Engine:
@@ -33,6 +34,7 @@ def assemble_engine(point: RunPoint) -> Engine:
         science.specification,
         seed=science.seed,
         activation_checkpointing=placement.activation_checkpointing,
+        activation_checkpointing_every=placement.activation_checkpointing_every,
         head_recompute=placement.head_recompute,
     )
     if science.image_init != RANDOM:
@@ -49,6 +51,11 @@ def assemble_engine(point: RunPoint) -> Engine:
         micro_batch=placement.micro_batch,
         num_micro_batches=per_rank // placement.micro_batch,
         zero_stage=placement.zero_stage,
+        shard_ranks=placement.shard_ranks,
+        offload=placement.offload,
+        overlap_communication=placement.overlap_communication,
+        bucket_elements=placement.bucket_elements,
+        compile=placement.compile,
         learning_rate=science.learning_rate,
         weight_decay=science.weight_decay,
         adam_beta1=science.adam_beta1,
@@ -89,6 +96,20 @@ def _check_vocabulary(point: RunPoint) -> None:
         )
 
 
+def _check_training_set(point: RunPoint) -> None:
+    """A set that was changed or replaced since the plan, on this machine or remote, is another experiment."""
+    sources = point.data.train
+    found = [index for source in sources if (index := source_index(source, require_data=True)) is not None]
+    digest = mixture_digest(sources, found) if len(found) == len(sources) else "of no data"
+    if digest != point.science.data_digest:
+        names = ", ".join(source.remote or str(source.folder) for source in sources)
+        raise ValueError(
+            f"data.train: {names} has the digest {digest!r}, but this run was planned with "
+            f"{point.science.data_digest!r}: the set was changed meanwhile. Restore it, or launch the sweep again, "
+            "which makes another run of it."
+        )
+
+
 def augmentation_of(science: Science) -> Augmentation:
     """How training images vary, and the statistics taken out of all pixels."""
     return Augmentation(
@@ -114,6 +135,8 @@ def assemble_stream(
     """The training stream of this rank; ValueError if the vocabulary is not the one that was planned with."""
     science = point.science
     _check_vocabulary(point)
+    if assignment.rank.is_local_leader:
+        _check_training_set(point)
     settings = StreamSettings(
         sources=tuple(
             StreamSource(local=source.folder, remote=source.remote, proportion=source.proportion)

@@ -23,6 +23,13 @@ def start_sum(tensor: Tensor) -> dist.Work | None:
     return None
 
 
+def start_max(tensor: Tensor) -> dist.Work | None:
+    """Likewise by the largest over the ranks, element by element."""
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        return dist.all_reduce(tensor, op=dist.ReduceOp.MAX, async_op=True)
+    return None
+
+
 def mean_over_ranks(values_N: Tensor) -> list[float]:
     """The mean over all ranks of each of N numbers."""
     totals_N = values_N.detach().clone().float()

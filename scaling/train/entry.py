@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import faulthandler
+import functools
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from multiprocessing import resource_tracker
+from typing import NoReturn
 
-from scaling.assignment import EXIT_PREEMPTED, Assignment, report_outcome
+from scaling.assignment import EXIT_PREEMPTED, Assignment, Outcome, report_outcome
 from scaling.orphans import end_with_parent
+from scaling.train.preemption import Preemption
+
+STDERR = 2
 
 
 def run_child(assignment: Assignment) -> None:
     """Train one rank of one point in this fresh process; the outcome goes to a file, the log to the run."""
+    preemption = Preemption(functools.partial(_end_as_preempted, assignment))
+    preemption.listen()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the parent, which passes it on
+    faulthandler.register(signal.SIGQUIT, file=STDERR)  # every thread's stack, into the log; and on it goes
     end_with_parent()
     os.environ.update(assignment.environment())
     tempfile.tempdir = None  # forget the server's choice: TMPDIR counts
@@ -27,7 +38,15 @@ def run_child(assignment: Assignment) -> None:
 
     from scaling.train.child import run_assignment
 
-    outcome = run_assignment(assignment)
+    _end(assignment, run_assignment(assignment, preemption))
+
+
+def _end_as_preempted(assignment: Assignment, reason: str) -> None:
+    _end(assignment, Outcome(state="preempted", reason=f"{reason} while not training", at=time.time()))
+
+
+def _end(assignment: Assignment, outcome: Outcome) -> NoReturn:
+    """Leave the outcome and end this process, from whichever thread."""
     report_outcome(assignment.scratch, assignment.rank.rank, outcome)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 import torch.distributed as dist
 
+from scaling.data.image_folder import open_labelled_set
 from scaling.data.indexed import IndexedDataset
-from scaling.data.labelled import LabelledSet, read_labelled_set
+from scaling.data.labelled import LabelledSet
 from scaling.data.text.tokenizers import load_tokenizer
 from scaling.evaluate.context import EvaluationContext
 from scaling.evaluate.features import Ranks
@@ -78,13 +79,13 @@ class Evaluator:
     @functools.cached_property
     def _labelled(self) -> LabelledSet | None:
         folder = self._point.data.labelled
-        return None if folder is None else read_labelled_set(folder)
+        return None if folder is None else open_labelled_set(folder)
 
     def _context(self, samples_seen: int) -> EvaluationContext:
         point, science = self._point, self._point.science
         self._scratch.mkdir(exist_ok=True)
         return EvaluationContext(
-            objective=self._engine.objective,
+            objective=self._engine.whole_objective(),
             specification=science.specification,
             tokenizer=load_tokenizer(point.tokenizer),
             pixel_statistics=science.pixel_statistics,

@@ -32,6 +32,10 @@ class LabelStatistics(Protocol):
         """The weights [V] after all that was counted; None where labels have none."""
         ...
 
+    def summary(self) -> dict[str, float]:
+        """What there is to log: documents counted, the weights' mean and largest, labels never seen; waits for them."""
+        ...
+
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint must hold; equal on all ranks."""
         ...
@@ -66,6 +70,9 @@ class FixedWeights:
 
     def label_weights(self) -> Tensor | None:
         return self._weights_V
+
+    def summary(self) -> dict[str, float]:
+        return {} if self._weights_V is None else _named_numbers(_summary_of_weights(self._weights_V))
 
     def state(self) -> dict[str, Tensor]:
         return {}
@@ -118,12 +125,30 @@ class DocumentFrequencies:
     def label_weights(self) -> Tensor:
         return idf_weights(self.counts_V, self.num_samples)
 
+    def summary(self) -> dict[str, float]:
+        counts = {
+            "idf_documents": self.num_samples,
+            "labels_never_seen": (self.counts_V == 0).sum(),
+        }
+        return _named_numbers(counts | _summary_of_weights(self.label_weights()))
+
     def state(self) -> dict[str, Tensor]:
         return {"counts_V": self.counts_V.cpu(), "num_samples": self.num_samples.cpu()}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         self.counts_V.copy_(state["counts_V"])
         self.num_samples.copy_(state["num_samples"])
+
+
+def _summary_of_weights(weights_V: Tensor) -> dict[str, Tensor]:
+    return {"idf_weight_mean": weights_V.mean(), "idf_weight_max": weights_V.max()}
+
+
+def _named_numbers(scalars: dict[str, Tensor]) -> dict[str, float]:
+    """Scalars as numbers, read from the device at once; float64 holds whole numbers up to 2^53."""
+    return dict(
+        zip(scalars, torch.stack([value.double() for value in scalars.values()]).tolist(), strict=True)
+    )
 
 
 def _labels(targets: Targets) -> LabelSets:

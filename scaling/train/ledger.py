@@ -48,6 +48,10 @@ class SampleLedger:
             append_lines(self._path, [self._row(step, int(total)) for step, total in self._hashes])
             self._hashes = []
 
+    def forget(self) -> None:
+        """Drop the lines noted since the last flush: training goes back to a checkpoint."""
+        self._hashes = []
+
     def _row(self, step: int, total: int) -> dict[str, Any]:
         first = step * self._global_batch
         last = first + self._global_batch - 1

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-import platform
-import subprocess
+import statistics
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
 
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from scaling.assignment import Assignment
 from scaling.disk import sync_to_disk
 from scaling.points import RunPoint
-from scaling.records import DataCounts, Measured, PlannedCost, RunDirectory, RunRecord
-from scaling.train.checkpoint import Progress
+from scaling.records import DataCounts, Measured, PlannedCost, RunDirectory, RunRecord, read_lines
+from scaling.train.environment import environment
+from scaling.train.memory_meter import peak_memory_source
+from scaling.train.meters import Meters
+from scaling.train.progress import Progress
+from scaling.train.step_times import PERCENTILES
 
 
 def make_record(
@@ -26,12 +26,13 @@ def make_record(
     assignment: Assignment,
     run: RunDirectory,
     progress: Progress,
+    meters: Meters,
+    *,
     unique_samples: int,
-    peak_memory: int,
+    peak_memory: int,  # bytes, of the rank that took most
 ) -> RunRecord:
     """The record of a point that was trained and evaluated."""
     samples_seen = progress.step * point.science.global_batch
-    num_ranks = assignment.rank.num_ranks
     return RunRecord(
         sweep=point.sweep,
         run_id=point.run_id,
@@ -45,23 +46,52 @@ def make_record(
             rejects=progress.rejects,
         ),
         planned=PlannedCost.model_validate_json(assignment.planned),
-        measured=Measured(
-            samples_seen=samples_seen,
-            steps=progress.step,
-            num_ranks=num_ranks,
-            train_seconds=progress.train_seconds,
-            device_hours=progress.device_seconds / 3600,
-            data_wait_seconds=progress.data_wait_seconds,
-            samples_per_second=samples_seen / progress.train_seconds,
-            peak_memory_bytes=peak_memory,
-            attempts=assignment.attempt,
-        ),
+        measured=_measured(assignment, run, progress, meters, samples_seen, peak_memory),
         final_loss=progress.last_loss,
         skipped_steps=progress.skipped_steps,
+        skipped_batches=progress.skipped_batches,
+        num_rollbacks=progress.num_rollbacks,
+        warnings=progress.warnings,
         evaluations=list(run.read_evaluations().values()),
-        environment=_environment(),
+        environment=environment(),
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _measured(
+    assignment: Assignment,
+    run: RunDirectory,
+    progress: Progress,
+    meters: Meters,
+    samples_seen: int,
+    peak_memory: int,
+) -> Measured:
+    memory = meters.memory()
+    return Measured(
+        samples_seen=samples_seen,
+        steps=progress.step,
+        num_ranks=assignment.rank.num_ranks,
+        train_seconds=progress.train_seconds,
+        device_hours=progress.device_seconds / 3600,
+        data_wait_seconds=progress.data_wait_seconds,
+        samples_per_second=samples_seen / progress.train_seconds,
+        peak_memory_bytes=peak_memory,
+        attempts=assignment.attempt,
+        model_flops_utilisation=meters.utilisation(progress),
+        peak_flops_per_second=meters.peak.flops_per_second,
+        peak_flops_source=meters.peak.source,
+        step_seconds=_typical_step_seconds(run),
+        memory_bytes=memory.bytes_by_class(),
+        memory_source=peak_memory_source(memory.device),
+        goodput=meters.goodput_seconds(),
+    )
+
+
+def _typical_step_seconds(run: RunDirectory) -> dict[str, float]:
+    """The percentiles of step times, each as its median over the rows of metrics of all attempts; {} without any."""
+    rows = list(read_lines(run.metrics))
+    found = {f"p{p}": [row[key] for row in rows if (key := f"step_seconds_p{p}") in row] for p in PERCENTILES}
+    return {name: statistics.median(seconds) for name, seconds in found.items() if seconds}
 
 
 def write_weights(run: RunDirectory, weights: Mapping[str, Tensor]) -> None:
@@ -71,25 +101,3 @@ def write_weights(run: RunDirectory, weights: Mapping[str, Tensor]) -> None:
     save_file({name: value.contiguous() for name, value in weights.items()}, aside)
     sync_to_disk(aside)
     os.replace(aside, run.weights)
-
-
-def _environment() -> dict[str, str]:
-    """What a reader needs to judge or repeat the run: code, libraries, machine."""
-    libraries = ("torch", "deepspeed", "timm", "mosaicml-streaming", "transformers", "numpy")
-    return {
-        **{name: version(name) for name in libraries},
-        "python": platform.python_version(),
-        "commit": _commit(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
-        "host": platform.node(),
-    }
-
-
-def _commit() -> str:
-    """The commit this code was checked out from, with a mark if it was changed since."""
-    command = ["git", "describe", "--always", "--dirty"]
-    try:
-        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
-    except FileNotFoundError:
-        return "unknown: no git on this machine"
-    return found.stdout.strip() if found.returncode == 0 else "unknown: not a git checkout"

@@ -27,7 +27,6 @@ from scaling.data.images.augmentation import Augmentation
 from scaling.data.images.device_augmentation import prepare
 from scaling.data.images.showing import ShowSettings, show
 from scaling.data.stream.training_stream import StreamSettings, StreamSource, TrainingStream
-from scaling.data.stream.waiting import WaitingTime
 from scaling.data.text.tokenizers import load_tokenizer
 
 BATCH, CONTEXT, ROUNDS = 64, 77, 2
@@ -130,14 +129,17 @@ def run(name: str, folder: Path, case: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(1)
     multiprocessing.set_start_method("fork", force=True)  # of the workers, as in training
     batches = PIPELINES[name](folder, case)
-    cpu, wall, waiting, seen, memory = cpu_seconds(), time.perf_counter(), WaitingTime(), 0, []
-    for batch in waiting.timed(batches):
+    cpu, wall, waited, seen, memory = cpu_seconds(), time.perf_counter(), 0.0, 0, []
+    asked = wall
+    for batch in batches:
+        waited += time.perf_counter() - asked
         seen += len(batch) if isinstance(batch, Batch) else len(batch[0])
         if case.memory and seen % (case.samples // 5 // BATCH * BATCH) == 0:
             memory.append(workers_memory())
+        asked = time.perf_counter()
     cpu = cpu_seconds() - cpu
     wall = time.perf_counter() - wall
-    return {"cpu": seen / cpu, "wall": seen / wall, "seen": seen, "waited": waiting.take(), "memory": memory}
+    return {"cpu": seen / cpu, "wall": seen / wall, "seen": seen, "waited": waited, "memory": memory}
 
 
 def in_own_process(name: str, folder: Path, case: argparse.Namespace) -> dict[str, Any]:

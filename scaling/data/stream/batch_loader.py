@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,12 @@ from scaling.data.batches import Batch, Collator
 from scaling.data.stream.ordered_samples import OrderedSamples
 
 PREFETCHED_BATCHES = 4  # per worker
+
+
+def _outlive_requests_to_stop(worker: int) -> None:
+    """A signal to the whole process group asks the rank to finish its step first, for which it needs its workers."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class StreamStalled(RuntimeError):
@@ -41,6 +48,7 @@ class BatchLoader:
             timeout=timeout_seconds if num_workers else 0,
             prefetch_factor=PREFETCHED_BATCHES if num_workers else None,
             persistent_workers=num_workers > 0,
+            worker_init_fn=_outlive_requests_to_stop,
         )
 
     def __iter__(self) -> Iterator[Batch]:

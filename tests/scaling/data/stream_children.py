@@ -126,7 +126,8 @@ def in_children(
     """
     scratch.mkdir(parents=True, exist_ok=True)
     context, port, children = multiprocessing.get_context("fork"), free_port(), []
-    with tempfile.TemporaryDirectory() as temporary:  # as short as a run's, since names of sockets are limited
+    # as short as a run's, since names of sockets are limited; orphans may still clean up in it
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
         for rank in range(ranks):
             receiver, sender = context.Pipe(duplex=False)
             place = (rank, ranks, port if joined else 0, scratch / f"log-{rank}.txt", temporary)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -93,3 +94,22 @@ def test_the_caption_shown_is_a_function_of_seed_sample_and_epoch_and_all_are_sh
         np.unique([list(epoch.values()) for epoch in by_epoch], return_inverse=True)[1].ravel()
     )
     assert len(counts) == 3 and counts.min() > 20, "48 samples x 3 epochs over three captions"
+
+
+def test_loader_workers_outlive_a_request_to_stop_that_goes_to_the_whole_process_group(
+    small_rendering: Path, tmp_path: Path
+) -> None:
+    """As `scaling launch` and terminals send it: the rank still needs the batches up to its checkpoint."""
+    settings = settings_of(small_rendering / "train")
+
+    def read_on() -> tuple[int, int]:
+        stream = open_stream(Reading(settings=settings, workers=2))
+        batches = stream.batches(0, 8)
+        next(batches)
+        workers = [process.pid for process in multiprocessing.active_children()]
+        for pid in workers:
+            assert pid is not None
+            os.kill(pid, signal.SIGTERM)
+        return len(workers), sum(1 for _ in batches)
+
+    assert in_children(read_on, scratch=tmp_path / "x") == [(2, 7)]

@@ -1,50 +1,157 @@
+"""What an exception says of a run."""
+
 from __future__ import annotations
 
-import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
-from scaling.train.faults import MOST_SKIPPED_STEPS, Diverged, StepGuard, TooManyBadSamples
-
-
-def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_weights_that_are_not() -> None:
-    module = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 4))
-    StepGuard().check_loss(1, 0.5, module)
-    with pytest.raises(
-        Diverged, match="nan at step 1,000; all weights are finite, so the logits of this step"
-    ):
-        StepGuard().check_loss(1000, math.nan, module)
-    with torch.no_grad():
-        module[1].weight[3, 1] = math.inf
-    with pytest.raises(Diverged, match=r"inf at step 7; not finite: 1.weight \[4, 2\]. Lower learning_rate"):
-        StepGuard().check_loss(7, math.inf, module)
+from scaling.assignment import Assignment, Outcome, read_outcome, report_outcome
+from scaling.data.stream.shard_files import MAKE_AGAIN, DamagedShard
+from scaling.ranks import Rank
+from scaling.train import child
+from scaling.train.child import run_assignment
+from scaling.train.faults import facts_of_damage, is_out_of_memory
+from scaling.train.non_finite import Diverged
+from scaling.train.preemption import Preempted, Preemption
+from scaling.train.rank_group import FailedElsewhere
 
 
-def test_more_bad_samples_than_allowed_end_the_run_and_a_few_do_not() -> None:
-    guard = StepGuard()
-    guard.check_samples(16, 64, 0.05, {"undecodable image": 16})
-    guard.check_samples(50, 1_000, 0.05, {"undecodable image": 50})
-    with pytest.raises(
-        TooManyBadSamples, match=r"51 of 1,000 samples .* \(truncated image: 50, .*: 1\).*\(0.05\)"
-    ):
-        guard.check_samples(51, 1_000, 0.05, {"undecodable image": 1, "truncated image": 50})
+@pytest.fixture
+def assignment(tmp_path: Path) -> Assignment:
+    rank = Rank(
+        rank=0, num_ranks=1, local_rank=0, local_num_ranks=1, master_address="127.0.0.1", master_port=29500
+    )
+    return Assignment(
+        point="",
+        planned="",
+        run_folder=tmp_path,
+        rank=rank,
+        port=4001,
+        scratch=tmp_path,
+        accelerator="cpu",
+        num_threads=1,
+        attempt=1,
+        lease_token=1,
+        micro_batch=16,
+    )
 
 
-def test_steps_that_the_engine_skips_one_after_another_end_the_run() -> None:
-    guard = StepGuard()
-    for step in range(MOST_SKIPPED_STEPS - 1):
-        guard.note_step(step, was_skipped=True)
-    with pytest.raises(Diverged, match="not finite"):
-        guard.note_step(MOST_SKIPPED_STEPS, was_skipped=True)
+@pytest.fixture
+def preemption() -> Preemption:
+    return Preemption(lambda reason: None)
 
 
-def test_a_skipped_step_now_and_then_does_not_end_the_run() -> None:
-    guard = StepGuard()
-    for step in range(10 * MOST_SKIPPED_STEPS):
-        guard.note_step(step, was_skipped=step % 2 == 0)
-    for step in range(MOST_SKIPPED_STEPS - 1):
-        guard.note_step(step, was_skipped=True)
-    with pytest.raises(Diverged):  # only now are there too many in a row
-        guard.note_step(MOST_SKIPPED_STEPS, was_skipped=True)
+def outcome_of(
+    error: BaseException, assignment: Assignment, preemption: Preemption, monkeypatch: pytest.MonkeyPatch
+) -> Outcome:
+    """How a child ends whose training raises `error`; read back from the file that its parent reads."""
+
+    def fail(assignment: Assignment, preemption: Preemption) -> None:
+        raise error
+
+    monkeypatch.setattr(child, "run_point", fail)
+    report_outcome(assignment.scratch, 0, run_assignment(assignment, preemption))
+    outcome = read_outcome(assignment.scratch, 0)
+    assert outcome is not None
+    return outcome
+
+
+def from_the_allocator() -> RuntimeError:
+    with pytest.raises(RuntimeError) as error:
+        torch.empty(2**60)
+    return error.value
+
+
+OUT_OF_MEMORY = [
+    from_the_allocator(),
+    MemoryError(),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    OSError(12, "Cannot allocate memory"),
+    RuntimeError("CUDA error: out of memory"),
+    RuntimeError("NCCL error ...: unhandled cuda error\\nLast error:\\nCuda failure 2 'out of memory'"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: str(error)[:30])
+def test_memory_that_ran_out_is_told_whoever_asked_for_it(
+    error: Exception, assignment: Assignment, preemption: Preemption, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = outcome_of(error, assignment, preemption, monkeypatch)
+    assert outcome.state == "oom" and "Traceback" in outcome.detail
+    assert (outcome.facts["micro_batch"], outcome.facts["predicted_bytes"]) == (16, 0)
+    assert outcome.facts["peak_bytes"] > 100e6, "torch is loaded"
+
+
+def test_an_error_that_follows_from_one_of_memory_is_one_too() -> None:
+    try:
+        try:
+            raise MemoryError
+        except MemoryError as error:
+            raise RuntimeError("the loader failed") from error
+    except RuntimeError as error:
+        assert is_out_of_memory(error)
+    assert not is_out_of_memory(RuntimeError("out of range"))
+
+
+def _facts(*values: Any) -> dict[str, Any]:
+    return dict(zip(("step", "what", "checkpoint"), values, strict=True))
+
+
+ENDINGS = [
+    (Diverged("the loss is gone", _facts(6, "loss", 4)), "diverged", _facts(6, "loss", 4)),
+    (Preempted(6, 48), "preempted", {"step": 6}),
+    (FailedElsewhere("rank 1: WriteError"), "stopped", {}),
+    (
+        DamagedShard(f"/set/shard.00003.mds is damaged: its hash is 1f, its index says 2e. {MAKE_AGAIN}"),
+        "shard_corrupt",
+        {"shard": "/set/shard.00003.mds", "reason": f"its hash is 1f, its index says 2e. {MAKE_AGAIN}"},
+    ),
+    (ValueError("no such key\nand more"), "error", {}),
+]
+
+
+@pytest.mark.parametrize(("error", "state", "facts"), ENDINGS, ids=lambda value: str(value)[:20])
+def test_every_way_of_ending_has_a_type_and_what_it_is_about(
+    error: Exception,
+    state: str,
+    facts: dict[str, Any],
+    assignment: Assignment,
+    preemption: Preemption,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outcome = outcome_of(error, assignment, preemption, monkeypatch)
+    assert (outcome.state, outcome.facts) == (state, facts)
+    assert "\n" not in outcome.reason and str(error).split("\n")[0] in outcome.reason
+
+
+def test_what_breaks_after_a_request_to_stop_is_part_of_the_stop(
+    assignment: Assignment, preemption: Preemption, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ranks that stopped already break the connections of the others, whose runs only have to continue."""
+    broken = RuntimeError("Connection closed by peer")
+    assert outcome_of(broken, assignment, preemption, monkeypatch).state == "error"
+    preemption.ask("SIGTERM received")
+    outcome = outcome_of(broken, assignment, preemption, monkeypatch)
+    assert outcome.state == "preempted" and "Connection closed by peer" in outcome.reason
+    diverged = Diverged("the loss is gone", {})
+    assert outcome_of(diverged, assignment, preemption, monkeypatch).state == "diverged"
+
+
+@pytest.mark.parametrize(
+    ("message", "shard"),
+    [
+        (f"/set/a b/shard.00000.mds is missing. {MAKE_AGAIN}", "/set/a b/shard.00000.mds"),
+        ("s3://b/x.mds.zstd cannot be fetched: timed out.", "s3://b/x.mds.zstd"),
+        (f"/c/x.mds is damaged, also when fetched again: 5 bytes. {MAKE_AGAIN}", "/c/x.mds"),
+    ],
+)
+def test_the_shard_is_named_whatever_is_wrong_with_it(message: str, shard: str) -> None:
+    assert facts_of_damage(DamagedShard(message))["shard"] == shard
+
+
+def test_damage_that_names_no_shard_is_told_as_it_is() -> None:
+    assert facts_of_damage(DamagedShard("cache_limit is too low")) == {"reason": "cache_limit is too low"}

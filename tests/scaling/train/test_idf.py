@@ -140,3 +140,20 @@ def test_an_objective_that_classifies_and_contrasts_counts_its_labels() -> None:
     both.observe(LabelledTokens(labels, rows))
     alone.observe(labels)
     assert torch.equal(both.counts_V, alone.counts_V)
+
+
+def test_the_summary_tells_what_was_counted_in_numbers() -> None:
+    statistics = DocumentFrequencies(8, CPU)
+    statistics.observe(_labels(CAPTIONS))
+    summary = statistics.summary()
+    weights = [math.log((4 + 1) / (df + 1)) for df in (0, 2, 2, 3, 0, 1, 0, 0)]
+    assert summary["idf_documents"] == 4 and summary["labels_never_seen"] == 4
+    assert summary["idf_weight_mean"] == pytest.approx(sum(weights) / 8)
+    assert summary["idf_weight_max"] == pytest.approx(max(weights))
+    assert all(isinstance(value, float) for value in summary.values())
+
+
+def test_fixed_weights_are_summarised_and_no_weights_have_no_summary() -> None:
+    fixed = FixedWeights(CPU, torch.tensor([1.0, 3.0])).summary()
+    assert fixed == {"idf_weight_mean": 2.0, "idf_weight_max": 3.0}
+    assert FixedWeights(CPU, None).summary() == {}

@@ -1,0 +1,50 @@
+"""Rank 0's diary of a run: rows of metrics as JSON lines and as TensorBoard events, and the run's status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from scaling.records import RunDirectory, Status, append_lines, cut_lines_from
+
+X_AXES = ("step", "samples_seen")  # where a row stands, rather than what it says
+
+
+class Journal:
+    """Writes on rank 0; on other ranks every method does nothing."""
+
+    def __init__(self, run: RunDirectory, *, is_main: bool, first_step: int, first_sample: int) -> None:
+        self._run = run
+        self._is_main = is_main
+        self._writer: Any = None
+        if is_main:
+            self.go_back(first_step=first_step, first_sample=first_sample)
+
+    def go_back(self, *, first_step: int, first_sample: int) -> None:
+        """Forget what was written after a checkpoint that training goes on from: it is about to be written again."""
+        if not self._is_main:
+            return
+        self.close()
+        cut_lines_from(self._run.metrics, "samples_seen", first_sample + 1)
+        cut_lines_from(self._run.samples, "step", first_step)
+        self._writer = SummaryWriter(str(self._run.tensorboard), purge_step=first_sample + 1)
+
+    def log(self, row: dict[str, Any]) -> None:
+        """One row of metrics, at its number of samples seen; every number under the same name in TensorBoard."""
+        if not self._is_main:
+            return
+        append_lines(self._run.metrics, [row])
+        for name, value in row.items():
+            if name not in X_AXES and isinstance(value, (int, float)):
+                self._writer.add_scalar(name, value, row["samples_seen"])
+        self._writer.flush()
+
+    def status(self, status: Status) -> None:
+        """Where the run stands, for `scaling status`."""
+        if self._is_main:
+            self._run.write_status(status)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
