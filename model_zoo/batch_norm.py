@@ -110,6 +110,13 @@ def update_running_statistics(module: nn.Module) -> None:
         norm.apply_counted(part)
 
 
+def discard_counted_statistics(module: nn.Module) -> None:
+    """Let batch norms forget what they counted for a step that did not happen."""
+    for part in module.modules():
+        if isinstance(part, GroupedBatchNorm):
+            part.take_counted()
+
+
 def _is_first_forward() -> bool:
     """Whether gradients are recorded, and not inside a backward pass, where activations are recomputed."""
     return torch.is_grad_enabled() and torch._C._current_graph_task_id() == -1

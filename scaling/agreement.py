@@ -5,14 +5,13 @@ from __future__ import annotations
 import datetime
 import json
 import os
-import socket
 import time
 from collections.abc import Callable
 from typing import Any
 
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]  # not in its __all__
 
-from scaling.ranks import Rank
+from scaling.ranks import Rank, free_port
 
 POLL_SECONDS = 0.1
 STORE_TIMEOUT = datetime.timedelta(minutes=5)  # until every rank's parent has started
@@ -23,16 +22,25 @@ class PeerLost(RuntimeError):
 
 
 class Agreement:
-    """Named messages, each published once by one rank and read by all."""
+    """Named messages, each published once and read by all ranks."""
 
     def __init__(self, rank: Rank) -> None:
-        self._store = PrefixStore("scaling", _connect(rank))
+        # torchrun may restart all ranks in front of a store that still holds what their predecessors agreed on
+        restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        self._store = PrefixStore(f"scaling-{restart}", _connect(rank))
         self._rank = rank
 
     def publish(self, key: str, message: Any) -> None:
         """Make `message` (anything JSON holds) readable under `key` by every rank."""
         try:
             self._store.set(key, json.dumps(message))
+        except RuntimeError as error:
+            raise PeerLost(f"rank 0 is gone ({error})") from error
+
+    def publish_first(self, key: str, message: Any) -> None:
+        """Make `message` readable under `key` unless a rank has published another there."""
+        try:
+            self._store.compare_set(key, "", json.dumps(message))
         except RuntimeError as error:
             raise PeerLost(f"rank 0 is gone ({error})") from error
 
@@ -75,11 +83,3 @@ def _connect(rank: Rank) -> Store:
         wait_for_workers=False,
         timeout=STORE_TIMEOUT,
     )
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -28,7 +28,8 @@ class Assignment:
     attempt: int
     lease_token: int
     micro_batch: int  # the point's, or smaller where that one ran out of memory
-    drill: str = ""  # a fault to play (scaling.drill), none in real runs
+    started_at: float | None = None  # when the parent began, seconds since the epoch; None: with this process
+    drill: str = ""  # the fault to play in this attempt (scaling.drill.faults), none in real runs
 
     def environment(self) -> dict[str, str]:
         """The environment variables that the child sets before it imports anything heavy."""
@@ -70,7 +71,11 @@ def _outcome_file(scratch: Path, rank: int) -> Path:
     return scratch / f"outcome-{rank}.json"
 
 
-SEVERITY = ("killed", "oom", "diverged", "error", "preempted", "stopped", "done")
+SEVERITY = (
+    *("killed", "oom", "shard_corrupt", "diverged", "hung"),
+    *("error", "preempted", "stopped", "done"),
+)
+"""Of outcomes, the one that explains the others first. Errors come behind all that breaks other ranks' connections."""
 
 
 def joint_outcome(outcomes: list[Outcome]) -> Outcome:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
 import time
 import uuid
 from pathlib import Path
 
 from scaling.orphans import process_exists
-from scaling.records import write_atomically
+from scaling.records import WriteError, write_atomically
 
 EXPIRES_SECONDS = 60.0  # without a heartbeat; file systems of clusters may show a file seconds late
 HEARTBEAT_SECONDS = 10.0
@@ -32,6 +33,8 @@ class Lease:
         self.token = token
         self._folder = folder
         self._renewed = 0.0
+        self._ended = threading.Event()
+        self._lock = threading.Lock()  # a late renewal must not undo the release
 
     @classmethod
     def acquire(cls, run: Path) -> Lease | None:
@@ -43,19 +46,32 @@ class Lease:
             return None
         if not _create(folder, latest + 1):
             return None  # another launcher was faster
-        return cls(folder, latest + 1)
+        lease = cls(folder, latest + 1)
+        threading.Thread(target=lease._keep, daemon=True, name="keep-lease").start()
+        return lease
+
+    def _keep(self) -> None:
+        """Renew while the holder is busy: its first child may import for longer than a lease lasts."""
+        while not self._ended.wait(HEARTBEAT_SECONDS):
+            try:
+                self.renew()
+            except (LeaseLost, WriteError):  # the holder sees it when it renews, or writes, itself
+                return
 
     def renew(self) -> None:
         """Show that the holder lives; cheap to call often. Raises LeaseLost when superseded."""
-        if time.monotonic() - self._renewed < HEARTBEAT_SECONDS:
-            return
-        check_lease(self._folder.parent, self.token)
-        write_atomically(_path(self._folder, self.token), json.dumps(_holder()))
-        self._renewed = time.monotonic()
+        with self._lock:
+            if self._ended.is_set() or time.monotonic() - self._renewed < HEARTBEAT_SECONDS:
+                return
+            check_lease(self._folder.parent, self.token)
+            write_atomically(_path(self._folder, self.token), json.dumps(_holder()))
+            self._renewed = time.monotonic()
 
     def release(self) -> None:
         """Let others have the run at once."""
-        write_atomically(_path(self._folder, self.token), json.dumps({**_holder(), "released": True}))
+        with self._lock:
+            self._ended.set()
+            write_atomically(_path(self._folder, self.token), json.dumps({**_holder(), "released": True}))
 
 
 def check_lease(run: Path, token: int) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
+import sys
 import threading
 from multiprocessing import connection
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def end_with_parent() -> None:
@@ -21,6 +25,12 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="watch-parent").start()
+
+
+def signal_at_parents_death(number: int) -> None:
+    """Let the kernel send this process a signal when the one that started it dies, even by SIGKILL; Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
 
 
 def process_exists(pid: int) -> bool:

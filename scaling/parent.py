@@ -9,27 +9,23 @@ import dataclasses
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from scaling.agreement import POLL_SECONDS, Agreement, PeerLost
-from scaling.ancestry import Ancestry
-from scaling.assignment import Assignment, Outcome, joint_outcome
-from scaling.bookkeeping import Bookkeeper, Order
-from scaling.children import FAILED_TOGETHER_SECONDS, Child, start_server
-from scaling.lease import LeaseLost
+from scaling.agreement import Agreement, PeerLost
+from scaling.assignment import EXIT_PREEMPTED, Assignment, Outcome
+from scaling.attempt import STOP, Attempt, interrupt_key
+from scaling.bookkeeping import Bookkeeper, Order, say
+from scaling.drill.faults import fault_of
 from scaling.placement import usable_cpus
 from scaling.plan import Plan
 from scaling.points import RunPoint
 from scaling.ranks import Rank
 from scaling.records import RunDirectory
-from scaling.residue import claim_scratch, remove_orphans, remove_point
+from scaling.residue import remove_orphans
+from scaling.stop_request import StopRequest, Terminated
 
-SCRATCH_SECONDS = 60.0  # for the first rank of a machine to make a folder
-
-
-class Terminated(Exception):
-    """This process was asked to stop, or lost its launcher, another rank's parent, or its lease."""
+EXIT_TERMINATED = 143  # 128 + SIGTERM
 
 
 class Parent:
@@ -41,66 +37,105 @@ class Parent:
         plan: Plan,
         folder: Path,
         rank: Rank,
+        stop: StopRequest,
         *,
         accelerator: str,
         retry_failed: bool,
+        drill: str = "",
     ) -> None:
         self._points = points
         self._costs = {planned.point.run_id: planned.cost for planned in plan.points}
         self._folder = folder
         self._rank = rank
+        self._stop = stop
         self._accelerator = accelerator
+        self._drill = drill
         self._temporary = Path(tempfile.gettempdir())
         share = max(1, usable_cpus() // rank.local_num_ranks)
         self._num_threads = int(os.environ.get("OMP_NUM_THREADS") or share)
-        self._ancestry = Ancestry()
         self._agreement = Agreement(rank)
+        self._num_attempts = 0  # of this launch, the next one's number
         if rank.is_local_leader:
             remove_orphans(self._temporary)
         self._books = Bookkeeper(folder, len(points), retry_failed=retry_failed) if rank.is_main else None
 
     def run(self) -> int:
-        """Train every pending point; exit status 0 if all of them are done now, else 1."""
-        num_done = 0
-        for index, point in enumerate(self._points):
-            order = self._agree_on_order(index, point)
-            num_done += self._train(index, point, order).is_good if order.is_run else order.is_done
-        if self._books is not None:
-            print(f"{num_done} of {len(self._points)} points done; runs in {self._folder}", flush=True)
-        self._agreement.finish()
-        return int(num_done < len(self._points))
+        """Train every pending point.
 
-    def _agree_on_order(self, index: int, point: RunPoint) -> Order:
-        key = f"order/{index}"
+        Exit status: 0 if all are done now, 1 if some are not, 75 if asked to stop with nothing lost, 143 if killed.
+        """
+        self._stop.interrupts = False
+        num_done, order = 0, Order(is_run=False)
+        for index, point in enumerate(self._points):
+            order = self._first_order(index, point)
+            while order.is_run:
+                order = self._attempt(index, point, order)
+            num_done += order.is_done
+            if order.is_stop:
+                break
+        return self._leave(num_done, order)
+
+    def _leave(self, num_done: int, order: Order) -> int:
+        status = order.exit_status if order.is_stop else 1
+        if num_done == len(self._points):
+            status = 0
+        if self._books is not None:
+            say(f"{_last_word(status)}{num_done} of {len(self._points)} points done; runs in {self._folder}")
+        self._agreement.finish()
+        return status
+
+    def _first_order(self, index: int, point: RunPoint) -> Order:
+        def decide(books: Bookkeeper) -> Order:
+            if self._agreement.peek(interrupt_key(self._num_attempts)) == STOP:
+                return _stopped(is_done=False, exit_status=EXIT_PREEMPTED)
+            return books.decide(index, point)
+
+        return self._agree(f"order/{index}", decide)
+
+    def _agree(self, key: str, decide: Callable[[Bookkeeper], Order]) -> Order:
+        """What rank 0 decided."""
         try:
+            self._pass_on_request()
             if self._books is not None:
-                self._agreement.publish(key, dataclasses.asdict(self._books.decide(index, point)))
-            return Order(**self._agreement.wait(key, while_waiting=self._check_launcher))
+                self._agreement.publish(key, dataclasses.asdict(decide(self._books)))
+            return Order(**self._agreement.wait(key, while_waiting=self._pass_on_request))
         except PeerLost as error:
             raise Terminated(str(error)) from error
 
-    def _train(self, index: int, point: RunPoint, order: Order) -> Outcome:
-        """How the point ended on all ranks together."""
-        assignment = self._assignment(point, order)
-        self._make_scratch(assignment)
-        start_server(assignment.environment())
-        start = time.monotonic()
-        child = Child(assignment)
+    def _pass_on_request(self) -> None:
+        if self._stop.reason:
+            self._agreement.publish_first(interrupt_key(self._num_attempts), STOP)
+
+    def _attempt(self, index: int, point: RunPoint, order: Order) -> Order:
+        """What follows from how the point ended on all ranks together."""
+        number, start = self._num_attempts, time.monotonic()
+        self._num_attempts += 1
+        attempt = Attempt(
+            self._assignment(point, order),
+            point.placement,
+            self._agreement,
+            self._stop,
+            number=number,
+            renew_lease=lambda: None if self._books is None else self._books.renew_lease(),
+        )
         try:
-            self._publish(index, self._watch(index, child))
-            outcome = self._joint_outcome(index)
-        except (Terminated, PeerLost, LeaseLost) as error:
-            child.stop()
-            self._clean(assignment)
-            if self._books is not None and not isinstance(error, LeaseLost):
-                killed = Outcome(state="killed", reason=str(error), at=time.time())
-                self._books.close(index, point, killed, time.monotonic() - start)
+            outcome = self._with_record(point, attempt.run())
+        except (Terminated, PeerLost) as error:
+            killed = Outcome(state="killed", reason=str(error), at=time.time())
+            if self._books is not None:
+                self._books.close(index, point, killed, time.monotonic() - start, is_last=True)
             raise Terminated(str(error)) from error
-        self._clean(assignment)
-        outcome = self._with_record(point, outcome)
-        if self._books is not None:
-            self._books.close(index, point, outcome, time.monotonic() - start)
-        return outcome
+
+        def close(books: Bookkeeper) -> Order:
+            seconds = time.monotonic() - start
+            following = books.close(index, point, outcome, seconds, is_last=attempt.was_told_to_stop)
+            if not attempt.was_told_to_stop:
+                return following
+            killed = outcome.state in ("killed", "stopped")
+            status = EXIT_TERMINATED if killed else EXIT_PREEMPTED
+            return _stopped(is_done=following.is_done, exit_status=status)
+
+        return self._agree(f"after/{number}", close)
 
     def _assignment(self, point: RunPoint, order: Order) -> Assignment:
         return Assignment(
@@ -114,43 +149,10 @@ class Parent:
             num_threads=self._num_threads,
             attempt=order.attempt,
             lease_token=order.lease_token,
-            micro_batch=point.placement.micro_batch,
+            micro_batch=order.micro_batch,
+            started_at=time.time(),
+            drill=fault_of(self._drill, seed=point.science.seed, attempt=order.attempt),
         )
-
-    def _make_scratch(self, assignment: Assignment) -> None:
-        """The point's temporary folder on this machine, before any of its ranks here goes on."""
-        if self._rank.is_local_leader:
-            claim_scratch(assignment.scratch, assignment.port)
-        deadline = time.monotonic() + SCRATCH_SECONDS
-        while not assignment.scratch.exists():
-            self._check_launcher()
-            if time.monotonic() > deadline:
-                raise Terminated(f"{assignment.scratch} was not made by this machine's first rank")
-            time.sleep(POLL_SECONDS)
-
-    def _watch(self, index: int, child: Child) -> Outcome:
-        """How this rank's child ended; it is stopped when another rank's child failed."""
-        deadline = None
-        while (outcome := child.poll()) is None:
-            self._check_launcher()
-            if self._books is not None:
-                self._books.renew_lease()
-            if deadline is None and self._agreement.peek(f"failed/{index}") is not None:
-                deadline = time.monotonic() + FAILED_TOGETHER_SECONDS
-            if deadline is not None and time.monotonic() > deadline:
-                return child.stop()
-            time.sleep(POLL_SECONDS)
-        return outcome
-
-    def _publish(self, index: int, outcome: Outcome) -> None:
-        self._agreement.publish(f"outcome/{index}/{self._rank.rank}", dataclasses.asdict(outcome))
-        if not outcome.is_good:
-            self._agreement.publish(f"failed/{index}", True)
-
-    def _joint_outcome(self, index: int) -> Outcome:
-        keys = [f"outcome/{index}/{other}" for other in range(self._rank.num_ranks)]
-        messages = [self._agreement.wait(key, while_waiting=self._check_launcher) for key in keys]
-        return joint_outcome([Outcome(**message) for message in messages])
 
     def _with_record(self, point: RunPoint, outcome: Outcome) -> Outcome:
         """ "done" needs a record: exit codes prove nothing."""
@@ -158,11 +160,12 @@ class Parent:
             return Outcome(state="error", reason="every rank ended well but left no record", at=time.time())
         return outcome
 
-    def _check_launcher(self) -> None:
-        if self._ancestry.is_broken():
-            raise Terminated("the launcher that started this rank is gone")
 
-    def _clean(self, assignment: Assignment) -> None:
-        """Free what the children left on this machine; every rank's outcome is known, so all have ended."""
-        if self._rank.is_local_leader:
-            remove_point(assignment.scratch, assignment.port)
+def _stopped(*, is_done: bool, exit_status: int) -> Order:
+    return Order(is_run=False, is_done=is_done, is_stop=True, exit_status=exit_status)
+
+
+def _last_word(status: int) -> str:
+    """What stands before the count of done points in the last line of a launch."""
+    told = {EXIT_PREEMPTED: "preempted", EXIT_TERMINATED: "killed"}.get(status)
+    return "" if told is None else f"{told}, run the same command again to continue: "

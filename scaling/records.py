@@ -60,8 +60,17 @@ class PlannedCost(_Frozen):
     train_flops: int  # of the whole run, model FLOPs (no recomputation)
     steps: int
     accelerator: str
-    utilisation: float  # assumed share of the accelerator's dense peak
+    utilisation: float  # share of the accelerator's dense peak that hardware FLOPs reach (older records: model FLOPs)
     device_hours: float
+    hardware_flops_per_sample: dict[str, int] = Field(default_factory=dict)  # and what is computed twice, by part
+    hardware_flops: int | None = None  # of the whole run
+    memory_bytes: dict[str, int] = Field(default_factory=dict)  # of one device at its peak, by class, not calibrated
+    peak_memory_bytes: int | None = None  # their sum, calibrated
+    data_bytes: int | None = None  # of shards, read by all ranks, repeats included
+    checkpoint_bytes: int | None = None  # one checkpoint, calibrated
+    disk_bytes: int | None = None  # checkpoints that stay and the trained weights
+    calibration: dict[str, float] = Field(default_factory=dict)
+    """Measured over predicted, by which utilisation, memory and checkpoint were multiplied; {}: by nothing."""
 
 
 class Measured(_Frozen):
@@ -76,6 +85,15 @@ class Measured(_Frozen):
     samples_per_second: float
     peak_memory_bytes: int  # resident set on CPU, allocator peak on an accelerator; the largest rank
     attempts: int
+    model_flops_utilisation: float | None = None  # planned FLOPs of its samples / (peak of its device-hours)
+    peak_flops_per_second: float | None = None  # of one rank's device, of which that is a share
+    peak_flops_source: str = ""  # the data sheet, or the product that was measured
+    step_seconds: dict[str, float] = Field(default_factory=dict)  # p50, p90, p99: medians of the rows'
+    memory_bytes: dict[str, int] = Field(default_factory=dict)  # rank 0's peak by class
+    memory_source: str = ""  # what that peak counts: "allocator" or "resident set"
+    goodput: dict[str, float] = Field(default_factory=dict)
+    """Wall seconds of all attempts by what they went on (scaling/train/goodput.py): initialisation, productive,
+    data_stall, checkpoint, evaluation, lost."""
 
 
 class DataCounts(_Frozen):
@@ -101,6 +119,9 @@ class RunRecord(_Frozen):
     measured: Measured
     final_loss: float  # training loss, mean of the last logged interval
     skipped_steps: int
+    skipped_batches: list[int] = Field(default_factory=list)  # steps left out after a rollback
+    num_rollbacks: int = 0  # to an earlier checkpoint, after a non-finite loss or gradient
+    warnings: list[str] = Field(default_factory=list)  # what a reader should know of how it was trained
     evaluations: list[Evaluation]
     environment: dict[str, str]
     finished_at: str  # UTC, ISO 8601
@@ -196,7 +217,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 class RunDirectory:
-    """The files of one run, by name; `check_lease` runs before each rename and raises when superseded."""
+    """The files of one run, by name; `check_lease` runs before each change and raises when superseded."""
 
     def __init__(self, path: Path, check_lease: Callable[[], None] = lambda: None) -> None:
         self.path = path
@@ -230,6 +251,16 @@ class RunDirectory:
     def write_record(self, record: RunRecord) -> None:
         self.check_lease()
         write_atomically(self.record, record.model_dump_json(indent=1))
+
+    def append(self, path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Append each JSON object as a line to one of the run's files."""
+        self.check_lease()
+        append_lines(path, rows)
+
+    def cut_from(self, path: Path, key: str, value: int) -> None:
+        """Drop the lines of one of the run's files whose `key` is `value` or more."""
+        self.check_lease()
+        cut_lines_from(path, key, value)
 
     def latest_checkpoint(self) -> Path | None:
         """The folder of the last whole checkpoint, None if there is none."""

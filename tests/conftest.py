@@ -18,9 +18,15 @@ PROCESS_TESTS = (
     "test_stream_order.py",
     "test_stream_pitfalls.py",
     "test_stream_remote.py",
+    "test_checkpoint_ranks.py",
     "test_children.py",
     "test_deepspeed_engine.py",
+    "test_entry.py",
+    "test_fsdp_engine.py",
     "test_head_sharded.py",
+    "test_slurm_end_to_end.py",
+    "test_step_verdicts.py",
+    "test_zero3_recomputing.py",
 )
 """Files whose tests start process groups and look at shared memory: they run one after another, and first."""
 

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import torch
 
+from scaling.checkpoints.reading import Checkpoint
 from scaling.data.rendering.rendered import rendered_sample
 from scaling.data.shards import IMAGE_TEXT_COLUMNS, merge_indexes, write_shards
 from scaling.records import RunDirectory, RunRecord, read_lines, run_directories
@@ -173,8 +174,7 @@ def _label_counts(run: RunDirectory) -> dict[str, torch.Tensor]:
     """The document frequencies in the last checkpoint."""
     folder = run.latest_checkpoint()
     assert folder is not None
-    counts: dict[str, torch.Tensor] = torch.load(folder / "label-statistics.pt", weights_only=True)
-    return counts
+    return Checkpoint.open(folder).own("label_statistics", rank=0)
 
 
 def _column(run: RunDirectory, key: str) -> list[float]:
@@ -316,7 +316,7 @@ def test_no_process_outlives_its_launcher_however_that_ends(
 ) -> None:
     """Three launches at once on one machine, ended in three ways.
 
-    DeepSpeed leaves its ranks running when its runner gets a SIGTERM; ours notice and end. Ctrl-C reaches
+    DeepSpeed leaves its ranks running when its runner gets a SIGTERM; ours notice, checkpoint and end. Ctrl-C reaches
     everybody, twice. A killed parent cannot clean up; the next launch does.
     """
     launches = {}
@@ -341,7 +341,8 @@ def test_no_process_outlives_its_launcher_however_that_ends(
     _wait_for(lambda: not any(map(_exists, (*children.values(), *parents.values()))), seconds=60)
     assert remove_orphans(Path(tempfile.gettempdir())) == 1
     states = {victim: run.read_status().state for victim, run in runs.items()}
-    assert states == {"runner": "killed", "everybody": "killed", "rank's parent": "running"}
+    assert states == {"runner": "preempted", "everybody": "preempted", "rank's parent": "running"}
+    assert all(runs[victim].latest_checkpoint() for victim in ("runner", "everybody"))
     _wait_for(lambda: not _left_behind(), seconds=15)
 
 
@@ -360,6 +361,33 @@ def _exists(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"  # a zombie has ended; its new parent has not asked yet
+
+
+def test_a_sweep_told_to_stop_ends_with_75_and_the_same_command_finishes_it_exactly(
+    finished: Study, small_rendering: Path, tmp_path: Path
+) -> None:
+    """SIGUSR1 to the supervisor after the first checkpoint; nothing is lost, repeated or left behind."""
+    scaling = str(Path(sys.executable).with_name("scaling"))
+    command = [scaling, "launch", *TINY, "--nproc", "2", "--only", "superclass-*", "--runs", str(tmp_path)]
+    root = Path(__file__).resolve().parents[1]
+    environment = {**os.environ, "SMOKE_DATA": str(small_rendering)}
+    supervisor = subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.PIPE, text=True)
+    (run,) = _wait_for(lambda: run_directories(tmp_path / "smoke"))
+    _wait_for(lambda: run.latest_checkpoint())
+    supervisor.send_signal(signal.SIGUSR1)
+    output, _ = supervisor.communicate(timeout=120)
+    assert supervisor.returncode == 75, output
+    assert run.read_status().state == "preempted" and "preempted, run the same command again" in output
+    _wait_for(lambda: not _left_behind(), seconds=15)
+
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    expected = finished.runs["superclass"]
+    assert _rows(run, "samples.jsonl") == _rows(expected, "samples.jsonl")
+    for key in ("loss", "held_out_loss"):
+        found = {row["samples_seen"]: row[key] for row in _rows(run, "metrics.jsonl") if key in row}
+        straight = {row["samples_seen"]: row[key] for row in _rows(expected, "metrics.jsonl") if key in row}
+        assert found == straight, "bit-identical"
 
 
 def test_without_data_the_papers_sweep_stops_in_seconds_and_says_what_to_do(

@@ -19,7 +19,7 @@ from scaling.evaluate.features import Ranks
 from scaling.evaluate.tasks import run_tasks
 from scaling.points import RunPoint
 from scaling.ranks import Rank
-from scaling.records import Evaluation, RunDirectory, append_lines
+from scaling.records import Evaluation, RunDirectory
 from scaling.train.assembly import caption_settings
 from scaling.train.collectives import reduce_in_place
 from scaling.train.engines.protocol import Engine
@@ -55,7 +55,7 @@ class Evaluator:
     def run_missing_tasks(self, samples_seen: int) -> None:
         """Run what the point asks for and an earlier attempt did not finish, and append each result at once."""
         for evaluation in self._run_tasks(self._missing(samples_seen), samples_seen):
-            append_lines(self._run.evaluations, [evaluation.model_dump(mode="json")])
+            self._run.append(self._run.evaluations, [evaluation.model_dump(mode="json")])
         if self._rank.is_main:
             shutil.rmtree(self._scratch, ignore_errors=True)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from scaling.records import RunDirectory, Status, append_lines, cut_lines_from
+from scaling.records import RunDirectory, Status
 
 X_AXES = ("step", "samples_seen")  # where a row stands, rather than what it says
 
@@ -26,15 +26,15 @@ class Journal:
         if not self._is_main:
             return
         self.close()
-        cut_lines_from(self._run.metrics, "samples_seen", first_sample + 1)
-        cut_lines_from(self._run.samples, "step", first_step)
+        self._run.cut_from(self._run.metrics, "samples_seen", first_sample + 1)
+        self._run.cut_from(self._run.samples, "step", first_step)
         self._writer = SummaryWriter(str(self._run.tensorboard), purge_step=first_sample + 1)
 
     def log(self, row: dict[str, Any]) -> None:
         """One row of metrics, at its number of samples seen; every number under the same name in TensorBoard."""
         if not self._is_main:
             return
-        append_lines(self._run.metrics, [row])
+        self._run.append(self._run.metrics, [row])
         for name, value in row.items():
             if name not in X_AXES and isinstance(value, (int, float)):
                 self._writer.add_scalar(name, value, row["samples_seen"])

@@ -7,14 +7,13 @@ shared it: runs on different world sizes, killed and resumed or not, write equal
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
 import xxhash
 from torch import Tensor
 
-from scaling.records import append_lines
+from scaling.records import RunDirectory
 from scaling.train.collectives import reduce_in_place
 
 _BITS = 61  # sums of many hashes stay within int64 modulo 2**64; kept positive for readers of the file
@@ -28,8 +27,8 @@ def hash_of_ids(sample_ids_B: Tensor) -> int:
 class SampleLedger:
     """Collects one line per step; rank 0 appends them when flushed. Every method is called by all ranks."""
 
-    def __init__(self, path: Path, global_batch: int, device: torch.device, *, is_main: bool) -> None:
-        self._path = path
+    def __init__(self, run: RunDirectory, global_batch: int, device: torch.device, *, is_main: bool) -> None:
+        self._run = run
         self._global_batch = global_batch
         self._device = device
         self._is_main = is_main
@@ -45,7 +44,7 @@ class SampleLedger:
     def flush(self) -> None:
         """Write the lines noted so far."""
         if self._is_main:
-            append_lines(self._path, [self._row(step, int(total)) for step, total in self._hashes])
+            self._run.append(self._run.samples, [self._row(step, int(total)) for step, total in self._hashes])
             self._hashes = []
 
     def forget(self) -> None:

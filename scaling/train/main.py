@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
@@ -54,7 +55,12 @@ def run_point(assignment: Assignment, preemption: Preemption) -> None:
     run = RunDirectory(
         assignment.run_folder, lambda: check_lease(assignment.run_folder, assignment.lease_token)
     )
-    goodput = Goodput(run.path, attempt=assignment.attempt, is_main=assignment.rank.is_main)
+    goodput = Goodput(
+        run.path,
+        attempt=assignment.attempt,
+        is_main=assignment.rank.is_main,
+        seconds_before=None if assignment.started_at is None else time.time() - assignment.started_at,
+    )
     with _process_group(assignment):
         parts, evaluator, progress = _assemble(assignment, run, goodput, heart, preemption)
         progress = train(parts, progress)
@@ -100,7 +106,7 @@ def _assemble(
         ),
         checkpointer=checkpointer,
         journal=Journal(run, is_main=rank.is_main, first_step=progress.step, first_sample=first_sample),
-        ledger=SampleLedger(run.samples, science.global_batch, engine.device, is_main=rank.is_main),
+        ledger=SampleLedger(run, science.global_batch, engine.device, is_main=rank.is_main),
         meters=Meters(point, planned, engine, statistics, goodput, progress),
         heart=heart,
         preemption=preemption,

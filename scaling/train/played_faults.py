@@ -69,7 +69,7 @@ def faults_of(assignment: Assignment, objective: Any, preemption: Preemption) ->
         names.FULL_DISK: _limit_files,
         names.HOLD: lambda: _hold(run, preemption),
     }
-    if fault and fault != names.NOT_A_NUMBER and fault not in plays:
+    if fault and fault not in (*plays, names.NOT_A_NUMBER):
         raise ValueError(f"drill: there is no fault called {fault!r}.")
     is_on_every_rank = fault in (names.FULL_DISK, names.HOLD)
     if not fault or not (is_on_every_rank or rank.rank == rank.num_ranks - 1):

@@ -9,8 +9,10 @@ EVERY_FLAG = [
     *("--only", "clip-*"),
     *("--set", "samples_seen=1K"),
     "--retry-failed",
+    "--replan",
     *("--runs", "elsewhere"),
     *("--accelerator", "h200_sxm"),
+    *("--drill", "hang"),
 ]
 
 

@@ -54,3 +54,22 @@ def test_the_run_of_a_process_killed_on_this_machine_is_free_at_once(tmp_path: P
     assert killed is not None
     _rewrite_holder(tmp_path, killed.token, pid=2**22 - 1)  # above pid_max of this kernel, so nobody's
     assert Lease.acquire(tmp_path) is not None
+
+
+def test_a_holder_that_is_busy_for_long_keeps_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The import of a first child may take longer than a lease lasts; its parent's main thread waits for it."""
+    monkeypatch.setattr("scaling.lease.HEARTBEAT_SECONDS", 0.05)
+    held = Lease.acquire(tmp_path)
+    assert held is not None
+    _rewrite_holder(tmp_path, held.token, renewed_at=0.0)
+    path = tmp_path / "leases" / f"{held.token:06d}.json"
+    deadline = time.monotonic() + 20
+    while json.loads(path.read_text())["renewed_at"] == 0.0:
+        assert time.monotonic() < deadline, "nobody renewed it"
+        time.sleep(0.01)
+    held.release()
+    time.sleep(0.2)
+    held.renew()
+    assert json.loads(path.read_text())["released"], "no late renewal takes it back"

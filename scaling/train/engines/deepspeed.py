@@ -10,7 +10,7 @@ import torch.distributed as dist
 from deepspeed.accelerator import get_accelerator
 from torch import Tensor, nn
 
-from model_zoo.batch_norm import GroupedBatchNorm
+from model_zoo.batch_norm import discard_counted_statistics
 from model_zoo.blocks import compile_blocks
 from model_zoo.targets import BatchShare
 from scaling.train.engines.adamw import set_learning_rate, set_steps
@@ -18,9 +18,9 @@ from scaling.train.engines.deepspeed_adamw import adamw, check_shapes, trained_e
 from scaling.train.engines.deepspeed_configuration import check_compile, configuration, reduces_in_step
 from scaling.train.engines.deepspeed_fragments import Fragment
 from scaling.train.engines.deepspeed_layouts import layout_of
-from scaling.train.engines.deepspeed_whole_copy import WholeCopy
 from scaling.train.engines.pieces import buffer_pieces
 from scaling.train.engines.protocol import EngineSettings, Piece, StepReport, UnderAutocast
+from scaling.train.engines.whole_copy import WholeCopy
 
 
 class DeepSpeedEngine:
@@ -86,7 +86,7 @@ class DeepSpeedEngine:
         self._engine.step()
         was_skipped = not self._engine.was_step_applied()
         if was_skipped:
-            self._discard_batch_statistics()
+            discard_counted_statistics(self.objective)
         else:
             self.optimizer_steps += 1
             self._layout.adopt(self.objective.after_step())
@@ -100,7 +100,7 @@ class DeepSpeedEngine:
         self._clear_copy()
         self._num_backwards = 0
         self._layout.drop_gradients()
-        self._discard_batch_statistics()
+        discard_counted_statistics(self.objective)
         self._layout.publish()
         set_steps(self._adamw, optimizer_steps)
         self.optimizer_steps = optimizer_steps
@@ -122,12 +122,6 @@ class DeepSpeedEngine:
     def _clear_copy(self) -> None:
         if self._copy is not None:
             self._copy.clear()
-
-    def _discard_batch_statistics(self) -> None:
-        """Batch norms forget what they counted for a step that did not happen."""
-        for part in self.objective.modules():
-            if isinstance(part, GroupedBatchNorm):
-                part.take_counted()
 
 
 def _pieces_of(fragment: Fragment) -> list[Piece]:

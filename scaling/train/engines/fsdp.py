@@ -10,14 +10,15 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, OffloadPolicy, fully_shard
 from torch.utils._pytree import tree_map
 
+from model_zoo.batch_norm import discard_counted_statistics
 from model_zoo.blocks import blocks_of
 from model_zoo.build import weight_decay_groups
 from model_zoo.targets import BatchShare
 from scaling.train.engines.adamw import build_adamw, set_learning_rate, set_steps
-from scaling.train.engines.deepspeed_whole_copy import WholeCopy
 from scaling.train.engines.fsdp_shards import global_norm, shard_mesh, shards_of
 from scaling.train.engines.pieces import buffer_pieces, named_buffers, training_device
 from scaling.train.engines.protocol import EngineSettings, Piece, PieceKind, StepReport, UnderAutocast
+from scaling.train.engines.whole_copy import WholeCopy
 
 MOMENTS: tuple[PieceKind, ...] = ("exp_avg", "exp_avg_sq")
 
@@ -71,15 +72,17 @@ class FsdpEngine:
         gradients = [gradient for shard in self._shards if (gradient := shard.take_gradient()) is not None]
         norm = global_norm(gradients, self._mesh, self.device)
         was_skipped = not bool(norm.isfinite())
-        if not was_skipped:
+        if was_skipped:
+            discard_counted_statistics(self.objective)
+        else:
             if self._settings.gradient_clipping:
                 rows = [shard.rows for shard in self._shards]
                 nn.utils.clip_grads_with_norm_(rows, self._settings.gradient_clipping, norm)
             set_learning_rate(self._optimizer, learning_rate)
             self._optimizer.step()
             self.optimizer_steps += 1
+            self.objective.after_step()  # bounds the shards themselves: there is no other copy of the weights
         self._optimizer.zero_grad()
-        self.objective.after_step()  # bounds the shards themselves: there is no other copy of the weights
         return StepReport(gradient_norm=norm, was_skipped=was_skipped)
 
     def pieces(self) -> list[Piece]:
@@ -93,6 +96,8 @@ class FsdpEngine:
     def take_over(self, optimizer_steps: int) -> None:
         self._reshard()
         self._copy.clear()
+        assert not self._num_backwards, "between steps only: FSDP2 keeps whole gradients until the last micro-batch"
+        discard_counted_statistics(self.objective)
         set_steps(self._optimizer, optimizer_steps)
         self.optimizer_steps = optimizer_steps
 

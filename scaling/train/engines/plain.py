@@ -10,6 +10,7 @@ from typing import Any
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from model_zoo.batch_norm import discard_counted_statistics
 from model_zoo.build import weight_decay_groups
 from model_zoo.targets import BatchShare
 from scaling.train.engines.adamw import build_adamw, set_learning_rate, set_steps
@@ -55,13 +56,15 @@ class PlainEngine:
         trained = list(self._optimizer.state)
         norm = nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
         was_skipped = not bool(norm.isfinite())
-        if not was_skipped:
+        if was_skipped:
+            discard_counted_statistics(self.objective)
+        else:
             if self._settings.gradient_clipping:
                 nn.utils.clip_grads_with_norm_(trained, self._settings.gradient_clipping, norm)
             self._optimizer.step()
             self.optimizer_steps += 1
+            self.objective.after_step()
         self._optimizer.zero_grad()
-        self.objective.after_step()
         return StepReport(gradient_norm=norm, was_skipped=was_skipped)
 
     def pieces(self) -> list[Piece]:
@@ -73,6 +76,8 @@ class PlainEngine:
         return pieces
 
     def take_over(self, optimizer_steps: int) -> None:
+        self._optimizer.zero_grad()
+        discard_counted_statistics(self.objective)
         set_steps(self._optimizer, optimizer_steps)
         self.optimizer_steps = optimizer_steps
 

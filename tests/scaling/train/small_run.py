@@ -134,7 +134,7 @@ class SmallRun:
             ),
             checkpointer=self.checkpointer,
             journal=Journal(self.run, is_main=True, first_step=progress.step, first_sample=first_sample),
-            ledger=SampleLedger(self.run.samples, CASE.global_batch, self.engine.device, is_main=True),
+            ledger=SampleLedger(self.run, CASE.global_batch, self.engine.device, is_main=True),
             meters=Meters(point, planned_cost(), self.engine, self.statistics, goodput, progress),
             heart=HeartbeatWriter(self.run.path / "heartbeat"),
             preemption=self.preemption,

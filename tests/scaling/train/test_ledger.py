@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from scaling.records import read_lines
+from scaling.records import RunDirectory, read_lines
 from scaling.train.ledger import SampleLedger, hash_of_ids
 
 
@@ -21,7 +21,7 @@ def test_a_repeated_or_swapped_sample_changes_the_hash() -> None:
 
 
 def test_each_step_leaves_one_line_with_its_place_in_the_sequence(tmp_path: Path) -> None:
-    ledger = SampleLedger(tmp_path / "samples.jsonl", 4, torch.device("cpu"), is_main=True)
+    ledger = SampleLedger(RunDirectory(tmp_path), 4, torch.device("cpu"), is_main=True)
     for step in range(3):
         ledger.note(step, torch.arange(4))
     ledger.flush()

@@ -101,7 +101,7 @@ def parts_of(folder: Path) -> TrainingParts:
         attempt=1,
         statistics=statistics,
         journal=Journal(run, is_main=True, first_step=0, first_sample=0),
-        ledger=SampleLedger(run.samples, CASE.global_batch, engine.device, is_main=True),
+        ledger=SampleLedger(run, CASE.global_batch, engine.device, is_main=True),
         preemption=Preemption(end_now=lambda reason: None),
         hold_out=lambda samples_seen: None,
     )
