@@ -2,13 +2,15 @@
 
 FLOPs are model FLOPs: 2 x multiply-adds of matrix products and convolutions, attention scores of masked
 positions included (as torch's FlopCounterMode counts unfused attention); normalisations, activations,
-pooling, look-ups, the optimizer and recomputation are left out.  The tests hold both counts to the built modules.
+pooling, look-ups, the optimizer and recomputation are left out.  What a run computes besides, hardware_counts.py
+says.  The tests hold both counts to the built modules.
 """
 
 from __future__ import annotations
 
+from model_zoo.block_counts import TowerCount
 from model_zoo.specification import ObjectiveSpecification
-from model_zoo.tower_counts import TowerCount, count_image_tower, count_text_tower
+from model_zoo.tower_counts import count_image_tower, count_text_tower
 
 HEAD_MLP_RATIO = 4  # of the classification head's hidden layers, as in the reference's MixClsHead
 
@@ -18,12 +20,18 @@ def count_parameters(specification: ObjectiveSpecification) -> dict[str, int]:
 
     head is whatever follows the towers: the classification head, both projections, logit scale and bias.
     """
-    text = _text_tower(specification)
+    text = text_tower_count(specification)
     return {
-        "image_tower": _image_tower(specification).parameters,
+        "image_tower": image_tower_count(specification).parameters,
         "text_tower": text.parameters,
-        "head": _classification_parameters(specification) + _contrastive_parameters(specification),
+        "head": classification_parameters(specification) + _contrastive_parameters(specification),
     }
+
+
+def trained_parameters(specification: ObjectiveSpecification) -> int:
+    """Parameters that get gradients: all but a locked image tower's."""
+    parts = count_parameters(specification)
+    return sum(parts.values()) - (parts["image_tower"] if specification.kind.locks_image_tower else 0)
 
 
 def forward_flops_per_sample(specification: ObjectiveSpecification, global_batch: int) -> dict[str, int]:
@@ -33,10 +41,10 @@ def forward_flops_per_sample(specification: ObjectiveSpecification, global_batch
     ranks CLIP's local loss forms it twice (rows and columns live on different ranks): overhead, not model.
     """
     return {
-        "image_tower": _image_tower(specification).forward_flops,
-        "text_tower": _text_tower(specification).forward_flops,
-        "head": _classification_flops(specification) + sum(_projection_flops(specification)),
-        "similarity": _similarity_flops(specification, global_batch),
+        "image_tower": image_tower_count(specification).forward_flops,
+        "text_tower": text_tower_count(specification).forward_flops,
+        "head": _classification_flops(specification) + sum(projection_flops(specification)),
+        "similarity": similarity_flops(specification, global_batch),
     }
 
 
@@ -46,31 +54,34 @@ def train_flops_per_sample(specification: ObjectiveSpecification, global_batch: 
     Patches that are dropped cost nothing after their embedding.  A locked image tower costs its forward pass
     on all patches, and the projection of its features, which need no gradient, one product less.
     """
-    image_projection, text_projection = _projection_flops(specification)
+    image_projection, text_projection = projection_flops(specification)
     if specification.kind.locks_image_tower:
-        image_flops = _image_tower(specification).forward_flops
+        image_flops = image_tower_count(specification).forward_flops
         projections = 2 * image_projection + 3 * text_projection
     else:
-        image_flops = _image_tower(specification, specification.patch_dropout).train_flops
+        image_flops = image_tower_count(specification, training=True).train_flops
         projections = 3 * (image_projection + text_projection)
     return {
         "image_tower": image_flops,
-        "text_tower": _text_tower(specification).train_flops,
+        "text_tower": text_tower_count(specification).train_flops,
         "head": 3 * _classification_flops(specification) + projections,
-        "similarity": 3 * _similarity_flops(specification, global_batch),
+        "similarity": 3 * similarity_flops(specification, global_batch),
     }
 
 
-def _image_tower(specification: ObjectiveSpecification, patch_dropout: float = 0.0) -> TowerCount:
+def image_tower_count(specification: ObjectiveSpecification, *, training: bool = False) -> TowerCount:
+    """The image tower in evaluation, or in training without the patches that are dropped."""
     return count_image_tower(
         specification.image,
         image_size=specification.image_size,
         pooling=specification.pooling,
-        patch_dropout=patch_dropout,
+        patch_dropout=specification.patch_dropout if training else 0.0,
+        drop_path=specification.drop_path,
     )
 
 
-def _text_tower(specification: ObjectiveSpecification) -> TowerCount:
+def text_tower_count(specification: ObjectiveSpecification) -> TowerCount:
+    """The text tower; of an objective without one, nothing."""
     if specification.text is None:
         return TowerCount(parameters=0, forward_flops=0)
     return count_text_tower(
@@ -80,7 +91,8 @@ def _text_tower(specification: ObjectiveSpecification) -> TowerCount:
     )
 
 
-def _classification_parameters(specification: ObjectiveSpecification) -> int:
+def classification_parameters(specification: ObjectiveSpecification) -> int:
+    """Of the classification head; 0 without one."""
     if not specification.kind.classifies:
         return 0
     width, norm = specification.image.width, 2 * specification.image.width
@@ -91,9 +103,15 @@ def _classification_parameters(specification: ObjectiveSpecification) -> int:
 def _classification_flops(specification: ObjectiveSpecification) -> int:
     if not specification.kind.classifies:
         return 0
-    width = specification.image.width
-    hidden = 2 * HEAD_MLP_RATIO * width**2
-    return 2 * (specification.head_layers * hidden + width * specification.vocabulary_size)
+    hidden = 2 * 2 * HEAD_MLP_RATIO * specification.image.width**2
+    return specification.head_layers * hidden + logit_flops(specification)
+
+
+def logit_flops(specification: ObjectiveSpecification) -> int:
+    """Of the logits of one sample, a product of feature and head matrix; 0 without a classification head."""
+    if not specification.kind.classifies:
+        return 0
+    return 2 * specification.image.width * specification.vocabulary_size
 
 
 def _contrastive_parameters(specification: ObjectiveSpecification) -> int:
@@ -105,13 +123,14 @@ def _contrastive_parameters(specification: ObjectiveSpecification) -> int:
     return (image.width + text.width) * image.embed_width + bias + scalars
 
 
-def _projection_flops(specification: ObjectiveSpecification) -> tuple[int, int]:
-    """Of image and caption, into the joint embedding."""
+def projection_flops(specification: ObjectiveSpecification) -> tuple[int, int]:
+    """Of one image and of one caption, into the joint embedding."""
     image, text = specification.image, specification.text
     return (
         (0, 0) if text is None else (2 * image.width * image.embed_width, 2 * text.width * image.embed_width)
     )
 
 
-def _similarity_flops(specification: ObjectiveSpecification, global_batch: int) -> int:
+def similarity_flops(specification: ObjectiveSpecification, global_batch: int) -> int:
+    """Of one row of the matrix of products."""
     return 0 if specification.text is None else 2 * global_batch * specification.image.embed_width

@@ -20,6 +20,7 @@ from model_zoo.specification import NO_TEXT_TOWER, OBJECTIVES, ObjectiveSpecific
 from model_zoo.targets import KnownShare
 from model_zoo.text_tower import TextTower
 from model_zoo.tower_counts import count_image_tower, count_text_tower
+from scaling.profile.flops import CORRECTED_FORMULAS
 
 BATCH = 4
 OURS = ("vit_nano8", "resnet_nano", "convnext_nano")
@@ -51,25 +52,10 @@ def build_without_numbers(specification: ObjectiveSpecification) -> Any:
         return build_objective(specification, seed=0)
 
 
-def convolution_backward_flops(
-    upstream: Any, images: Any, weight: Any, *_: Any, out_shape: Any = None, **__: Any
-) -> int:
-    """2 x multiply-adds of the two products of a convolution's backward pass that are asked for.
-
-    torch's own count takes a grouped convolution for a dense one: 8.7 x forward for ConvNeXt-T, not 3 x.
-    """
-    _, *filters = weight
-    flops_of_one = 2 * torch.Size(upstream).numel() * torch.Size(filters).numel()
-    return flops_of_one * sum(shape is not None for shape in out_shape[:2])
-
-
-def counting_mode() -> FlopCounterMode:
-    mapping = {torch.ops.aten.convolution_backward: convolution_backward_flops}
-    return FlopCounterMode(display=False, custom_mapping=mapping)
-
-
-def counted_flops(module: Any, *inputs: Any, mode: FlopCounterMode) -> tuple[int, int]:
-    """Per sample, of a forward pass and of a forward and backward pass, by the dispatcher."""
+def counted_flops(module: Any, *inputs: Any, corrected: bool = True) -> tuple[int, int]:
+    """Per sample, of a forward pass and of a forward and backward pass, by the dispatcher; attention unfused."""
+    mapping = CORRECTED_FORMULAS if corrected else None
+    mode = FlopCounterMode(display=False, custom_mapping=mapping)
     with sdpa_kernel(SDPBackend.MATH), mode:
         output = module(*inputs)
         forward = mode.get_total_flops()
@@ -105,9 +91,7 @@ def test_the_flops_of_every_image_tower_are_those_of_the_dispatcher(image_tower:
         images_BCHW = torch.empty(BATCH, 3, image_size, image_size)
     counted = count_image_tower(architecture, image_size=image_size, pooling=pooling)
     assert counted.parameters == sum(parameter.numel() for parameter in tower.parameters())
-    assert (counted.forward_flops, counted.train_flops) == counted_flops(
-        tower, images_BCHW, mode=counting_mode()
-    )
+    assert (counted.forward_flops, counted.train_flops) == counted_flops(tower, images_BCHW)
 
 
 @pytest.mark.parametrize("text_tower", TEXT_TOWERS)
@@ -117,9 +101,7 @@ def test_the_flops_of_every_text_tower_are_those_of_the_dispatcher(text_tower: s
         tower = TextTower(TEXT_TOWERS[text_tower], **sizes)
         tokens_BL = torch.empty(BATCH, 77, dtype=torch.int64)
     counted = count_text_tower(TEXT_TOWERS[text_tower], **sizes)
-    assert (counted.forward_flops, counted.train_flops) == counted_flops(
-        tower, tokens_BL, mode=counting_mode()
-    )
+    assert (counted.forward_flops, counted.train_flops) == counted_flops(tower, tokens_BL)
 
 
 @pytest.mark.parametrize("image_tower", ["resnet_nano", "vit_nano8"])
@@ -128,8 +110,8 @@ def test_our_count_of_a_convolutions_backward_pass_is_torchs_where_no_groups_mis
 ) -> None:
     tower = build_image_tower(IMAGE_TOWERS[image_tower], image_size=32, batch_norm_samples=BATCH)
     images_BCHW = torch.randn(BATCH, 3, 32, 32)
-    with_torchs = counted_flops(tower, images_BCHW, mode=FlopCounterMode(display=False))
-    assert with_torchs == counted_flops(tower, images_BCHW, mode=counting_mode())
+    with_torchs = counted_flops(tower, images_BCHW, corrected=False)
+    assert with_torchs == counted_flops(tower, images_BCHW)
 
 
 @pytest.mark.parametrize("image_tower", OURS)
@@ -138,9 +120,7 @@ def test_the_flops_of_every_objective_are_those_of_the_dispatcher(objective: str
     specification = specify(objective, image_tower, vocabulary_size=40, context_length=10, image_size=32)
     module = build_objective(specification, seed=0)
     targets = some_targets(objective, torch.ones(BATCH, dtype=torch.bool))
-    forward, train = counted_flops(
-        module, torch.randn(BATCH, 3, 32, 32), targets, KnownShare(float(BATCH)), mode=counting_mode()
-    )
+    forward, train = counted_flops(module, torch.randn(BATCH, 3, 32, 32), targets, KnownShare(float(BATCH)))
     assert sum(train_flops_per_sample(specification, BATCH).values()) == train
     if not specification.kind.classifies:  # a classification head forms its gradients in the forward pass
         assert sum(forward_flops_per_sample(specification, BATCH).values()) == forward
@@ -157,7 +137,7 @@ def test_dropped_patches_cost_nothing_in_training_and_everything_in_evaluation(
     with torch.device("meta"):
         tower = build_image_tower(architecture, image_size=64, patch_dropout=patch_dropout)
         images_BCHW = torch.empty(BATCH, 3, 64, 64)
-    _, train = counted_flops(tower, images_BCHW, mode=counting_mode())
+    _, train = counted_flops(tower, images_BCHW)
     assert train_flops_per_sample(specification, 1)["image_tower"] == train
     whole = specify("superclass", "vit_nano8")
     assert forward_flops_per_sample(specification, 1) == forward_flops_per_sample(whole, 1)

@@ -1,0 +1,130 @@
+"""How much memory activations take at every moment of a step at which they may take most.  No torch.
+
+Forward adds what each segment of each tower keeps; at its end the loss is taken.  Backward then goes through the
+segments from the last to the first: it recomputes what checkpointing did not keep, works, and gives the segment up,
+while gradients of weights appear.  Memory is linear in the samples of a micro-batch between these moments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from model_zoo.activation_counts import image_tower_segments, text_tower_segments
+from model_zoo.activation_segments import FP32, IMAGE_CHANNELS, Arithmetic, CheckpointingMode, Segment
+from model_zoo.specification import ObjectiveSpecification
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Moment:
+    """What activations take at one moment."""
+
+    bytes_per_sample: int
+    fixed_bytes: int  # copies of weights, and a weight's gradient before it is in float32
+    differentiated: int  # elements of the towers' parameters whose gradients are there
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timeline:
+    """The moments of one step of an objective's towers."""
+
+    encoded: Moment  # the end of forward, when the loss is taken
+    pulled_back: Moment  # the start of backward, while the loss's own gradient is taken
+    backward: tuple[Moment, ...]  # in the segments, last to first
+    without_gradient: Moment  # the largest of a forward pass that keeps nothing
+    trains_all: bool  # no tower is locked
+    offloaded: int  # bytes per sample that wait in the CPU's memory
+    images: int  # bytes per sample of the float32 images that are there while forward runs, unless a segment keeps them
+
+
+@lru_cache(maxsize=512)
+def block_elements(specification: ObjectiveSpecification) -> tuple[int, ...]:
+    """Elements of the parameters of each block of the towers, in the order they run."""
+    image, text = _segments(specification, Arithmetic(bf16_autocast=False))
+    return tuple(segment.parameters for segment in (*image, *text) if segment.is_block)
+
+
+@lru_cache(maxsize=512)
+def activation_timeline(
+    specification: ObjectiveSpecification,
+    mode: CheckpointingMode,
+    every: int,
+    arithmetic: Arithmetic,
+) -> Timeline:
+    """The timeline of the objective's towers when one block of each `every` recomputes by `mode`."""
+    image, text = _segments(specification, arithmetic)
+    locked = specification.kind.locks_image_tower
+    trained = [*([] if locked else _with_modes(image, mode, every)), *_with_modes(text, mode, every)]
+    images = IMAGE_CHANNELS * specification.image_size**2 * FP32
+    kept = sum(segment.kept_by(chosen) for segment, chosen in trained)
+    weights = sum(segment.weights for segment, chosen in trained if chosen == "none")
+    # autocast lets go of its copies when forward ends; those that a segment keeps stay for its backward pass
+    copies = sum(segment.weights for segment, _ in trained)
+    return Timeline(
+        encoded=Moment(bytes_per_sample=kept, fixed_bytes=copies, differentiated=0),
+        pulled_back=Moment(bytes_per_sample=kept, fixed_bytes=weights, differentiated=0),
+        backward=_backward(trained),
+        without_gradient=Moment(
+            bytes_per_sample=max(segment.forward for segment in (*image, *text)),
+            fixed_bytes=0 if locked else sum(segment.weights for segment in (*image, *text)),
+            differentiated=0,
+        ),
+        trains_all=not locked,
+        offloaded=sum(segment.input for segment, chosen in trained if chosen == "offload"),
+        images=(
+            images if arithmetic.bf16_autocast or locked else 0
+        ),  # in float32 the first convolution keeps them
+    )
+
+
+def _segments(
+    specification: ObjectiveSpecification, arithmetic: Arithmetic
+) -> tuple[tuple[Segment, ...], tuple[Segment, ...]]:
+    image = image_tower_segments(
+        specification.image,
+        arithmetic,
+        image_size=specification.image_size,
+        pooling=specification.pooling,
+        patch_dropout=specification.patch_dropout,
+    )
+    if specification.text is None:
+        return image, ()
+    text = text_tower_segments(
+        specification.text,
+        arithmetic,
+        vocabulary_size=specification.vocabulary_size,
+        context_length=specification.context_length,
+    )
+    return image, text
+
+
+def _with_modes(
+    segments: tuple[Segment, ...], mode: CheckpointingMode, every: int
+) -> list[tuple[Segment, CheckpointingMode]]:
+    """Each segment and how it recomputes: by `mode`, the first block of each `every`."""
+    modes: list[CheckpointingMode] = []
+    num_blocks = 0
+    for segment in segments:
+        modes.append(mode if segment.is_block and num_blocks % every == 0 else "none")
+        num_blocks += segment.is_block
+    return list(zip(segments, modes, strict=True))
+
+
+def _backward(trained: list[tuple[Segment, CheckpointingMode]]) -> tuple[Moment, ...]:
+    kept = sum(segment.kept_by(chosen) for segment, chosen in trained)
+    weights = sum(segment.weights for segment, chosen in trained if chosen == "none")
+    differentiated, moments = 0, []
+    for segment, chosen in reversed(trained):
+        held = segment.kept if chosen == "none" else segment.recomputed
+        own_weights = 0 if chosen == "none" else segment.weights
+        moments.append(
+            Moment(
+                bytes_per_sample=kept - segment.kept_by(chosen) + held + segment.backward,
+                fixed_bytes=weights + own_weights + segment.weight_gradient,
+                differentiated=differentiated,
+            )
+        )
+        kept -= segment.kept_by(chosen)
+        weights -= segment.weights - own_weights
+        differentiated += segment.parameters
+    return tuple(moments)
