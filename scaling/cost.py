@@ -1,14 +1,19 @@
-"""What a point is expected to take before it runs: counted FLOPs, and hours at an assumed share of peak."""
+"""What of a point's cost follows from its science and a data sheet alone: steps, model FLOPs, peak rates."""
 
 from __future__ import annotations
 
-from model_zoo.counts import count_parameters, train_flops_per_sample
+import math
+
+from model_zoo.counts import train_flops_per_sample
 from scaling.hardware import Accelerator
-from scaling.records import PlannedCost
 from scaling.science import Science
 
-GPU_UTILISATION = 0.40  # of the dense peak; guess until measured runs of this harness exist
-CPU_UTILISATION = 0.10  # likewise: small towers, no AMX, loading on the same cores
+GPU_UTILISATION = 0.40
+"""Share of the dense peak that hardware FLOPs reach while a device computes. Llama 3's training reached 38 to 43 % of
+the bf16 peak of H100s (arXiv 2407.21783, section 3.3.2); that these towers do is an assumption until a sweep's records
+say what was reached."""
+
+CPU_UTILISATION = 0.10  # likewise, assumed: small towers, no AMX, loading on the same cores
 
 
 def num_steps(samples_seen: int, global_batch: int) -> int:
@@ -20,29 +25,32 @@ def num_steps(samples_seen: int, global_batch: int) -> int:
     return -(-samples_seen // global_batch)
 
 
-def planned_cost(science: Science, accelerator: Accelerator) -> PlannedCost:
-    """Parameters, model FLOPs and device-hours of one point."""
-    specification = science.specification
-    per_sample = train_flops_per_sample(specification, science.global_batch)
-    steps = num_steps(science.samples_seen, science.global_batch)
-    train_flops = sum(per_sample.values()) * steps * science.global_batch
-    utilisation = assumed_utilisation(accelerator)
-    return PlannedCost(
-        parameters=count_parameters(specification),
-        train_flops_per_sample=per_sample,
-        train_flops=train_flops,
-        steps=steps,
-        accelerator=accelerator.name,
-        utilisation=utilisation,
-        device_hours=train_flops / (peak_flops(science.precision, accelerator) * utilisation) / 3600,
-    )
+def samples_shown(science: Science) -> int:
+    """Samples of all steps of a run, those of its whole last batch included."""
+    return num_steps(science.samples_seen, science.global_batch) * science.global_batch
+
+
+def model_flops(science: Science) -> int:
+    """Training FLOPs of a whole run: forward and backward, 2 x multiply-adds, nothing computed twice."""
+    per_sample = train_flops_per_sample(science.specification, science.global_batch)
+    return sum(per_sample.values()) * samples_shown(science)
 
 
 def assumed_utilisation(accelerator: Accelerator) -> float:
-    """The share of the dense peak that training is assumed to reach."""
+    """The share of the dense peak that hardware FLOPs are assumed to reach while a device computes."""
     return CPU_UTILISATION if accelerator.name == "cpu_core" else GPU_UTILISATION
 
 
 def peak_flops(precision: str, accelerator: Accelerator) -> float:
     """FLOP/s of the accelerator's dense peak in the arithmetic of a precision mode."""
     return accelerator.peak_bf16_flops if precision == "bf16_autocast" else accelerator.peak_fp32_flops
+
+
+def check_price(usd_per_hour: float) -> float:
+    """The price of one device for an hour, as given; ValueError unless it is a positive number."""
+    if not (math.isfinite(usd_per_hour) and usd_per_hour > 0):
+        raise ValueError(
+            f"--price ({usd_per_hour:g}) must be above 0: US dollars of one device for an hour, for example 2.5. "
+            "Leave it out for a plan without money."
+        )
+    return usd_per_hour

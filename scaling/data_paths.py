@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from scaling.field_types import Tokenizer
 from scaling.science import UNRESOLVED
-from scaling.shard_index import read_shard_index
+from scaling.shard_index import ShardIndex, read_shard_index
 from scaling.sweep_file import SweepError
 from scaling.train_sources import TrainSource, mixture_digest, source_index, train_sources
 from scaling.written_paths import resolve_path
@@ -48,6 +48,7 @@ class DataPaths(_Frozen):
 
     train: Annotated[tuple[TrainSource, ...], BeforeValidator(_one_folder)]
     train_samples: int = 0  # of all sources, as their indexes count; 0 where they were not read
+    sample_bytes: float = 0.0  # stored, the mean over what is shown of all sources; 0 where they were not read
     validation: Path
     labelled: Path | None
     vocabulary: Path | None = None  # of the point's tokenizer, where it has a file
@@ -84,10 +85,19 @@ def resolve_data(section: DataSection, require_data: bool) -> tuple[DataPaths, s
     paths = DataPaths(
         train=section.train or (TrainSource(folder=absent),),
         train_samples=sum(index.num_samples for index in found) if is_known else 0,
+        sample_bytes=_mean_bytes(section.train, found) if is_known else 0.0,
         validation=section.validation or absent,
         labelled=section.labelled,
     )
     return paths, mixture_digest(section.train, found) if is_known else UNRESOLVED
+
+
+def _mean_bytes(sources: Sequence[TrainSource], indexes: Sequence[ShardIndex]) -> float:
+    means = [
+        source.proportion * index.num_bytes / index.num_samples
+        for source, index in zip(sources, indexes, strict=True)
+    ]
+    return sum(means) / sum(source.proportion for source in sources)
 
 
 def is_class_folders(folder: Path) -> bool:

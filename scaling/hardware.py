@@ -1,4 +1,4 @@
-"""Named accelerators: dense peak rates and memory, each with its source. Never matched by substring."""
+"""Named accelerators: dense peak rates, memory and links, each with its source. Never matched by substring."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ class Accelerator:
     peak_bf16_flops: float  # per second, matrix units, dense (half of what data sheets print "with sparsity")
     peak_fp32_flops: float  # per second, without TF32
     memory_bytes: float
+    link_bytes_per_second: (
+        float  # one way, to another device of the same machine; data sheets print both ways
+    )
     source: str
+    usd_per_hour: float | None = (
+        None  # of renting one; none in our table, as prices differ by seller and month
+    )
 
 
 def _cpu_core() -> Accelerator:
@@ -32,35 +38,49 @@ def _cpu_core() -> Accelerator:
         peak_bf16_flops=32 * 2 * instructions_per_cycle * clock_hertz,
         peak_fp32_flops=16 * 2 * instructions_per_cycle * clock_hertz,
         memory_bytes=4e9,  # a usual share of a server's memory per core (assumption)
+        link_bytes_per_second=10e9,  # a core's share of the machine's memory bandwidth (assumption)
         source="vector width x clock",
     )
 
 
 def _gpu(
-    name: str, bf16_tflops: float, fp32_tflops: float, memory_gigabytes: float, source: str
+    name: str,
+    bf16_tflops: float,
+    fp32_tflops: float,
+    memory_gigabytes: float,
+    link_gigabytes: float,
+    source: str,
 ) -> Accelerator:
     return Accelerator(
         name=name,
         peak_bf16_flops=bf16_tflops * 1e12,
         peak_fp32_flops=fp32_tflops * 1e12,
         memory_bytes=memory_gigabytes * 1e9,
+        link_bytes_per_second=link_gigabytes * 1e9,
         source=source,
     )
 
 
+_NVLINK_3, _NVLINK_4, _NVLINK_5 = 600 / 2, 900 / 2, 1800 / 2  # GB/s one way
+_PCIE_4, _PCIE_5 = 64 / 2, 128 / 2  # 16 lanes
+
 _TABLE = (
-    _gpu("b200", 2250, 75, 180, "NVIDIA HGX B200 data sheet: 36 PFLOP/s with sparsity over 8 GPUs; 1,440 GB"),
-    _gpu("h200_sxm", 989.4, 66.9, 141, "NVIDIA H200 data sheet: 1,979 TFLOP/s with sparsity"),
-    _gpu("h100_sxm", 989.4, 66.9, 80, "NVIDIA H100 data sheet: 1,979 TFLOP/s with sparsity"),
-    _gpu("h100_pcie", 756, 51.2, 80, "NVIDIA H100 PCIe data sheet: 1,513 TFLOP/s with sparsity"),
-    _gpu("a100_sxm_80gb", 312, 19.5, 80, "NVIDIA A100 data sheet: 312 TFLOP/s dense"),
-    _gpu("a100_sxm_40gb", 312, 19.5, 40, "NVIDIA A100 data sheet: 312 TFLOP/s dense"),
-    _gpu("l40s", 362, 91.6, 48, "NVIDIA L40S data sheet: 733 TFLOP/s with sparsity"),
-    _gpu("rtx_4090", 165.2, 82.6, 24, "NVIDIA Ada white paper: 165.2 TFLOP/s dense, fp32 accumulation"),
+    _gpu("b200", 2250, 75, 180, _NVLINK_5, "NVIDIA HGX B200: 36 PFLOP/s with sparsity over 8 GPUs; 1,440 GB"),
+    _gpu("h200_sxm", 989.4, 66.9, 141, _NVLINK_4, "NVIDIA H200 data sheet: 1,979 TFLOP/s with sparsity"),
+    _gpu("h100_sxm", 989.4, 66.9, 80, _NVLINK_4, "NVIDIA H100 data sheet: 1,979 TFLOP/s with sparsity"),
+    _gpu("h100_pcie", 756, 51.2, 80, _PCIE_5, "NVIDIA H100 PCIe data sheet: 1,513 TFLOP/s with sparsity"),
+    _gpu("a100_sxm_80gb", 312, 19.5, 80, _NVLINK_3, "NVIDIA A100 data sheet: 312 TFLOP/s dense"),
+    _gpu("a100_sxm_40gb", 312, 19.5, 40, _NVLINK_3, "NVIDIA A100 data sheet: 312 TFLOP/s dense"),
+    _gpu("l40s", 362, 91.6, 48, _PCIE_4, "NVIDIA L40S data sheet: 733 TFLOP/s with sparsity"),
+    _gpu(
+        "rtx_4090", 165.2, 82.6, 24, _PCIE_4, "NVIDIA Ada white paper: 165.2 TFLOP/s dense, fp32 accumulation"
+    ),
     _cpu_core(),
 )
 
 ACCELERATORS: Mapping[str, Accelerator] = MappingProxyType({device.name: device for device in _TABLE})
+
+ALIASES: Mapping[str, str] = MappingProxyType({"h200": "h200_sxm"})  # families of which the table holds one
 
 DRIVER_NAMES: Mapping[str, str] = MappingProxyType(
     {  # as torch.cuda.get_device_name and nvidia-smi print them
@@ -76,11 +96,15 @@ DRIVER_NAMES: Mapping[str, str] = MappingProxyType(
 )
 
 
-def accelerator(name: str) -> Accelerator:
-    """The accelerator of that exact name; ValueError with the nearest one otherwise."""
-    if name not in ACCELERATORS:
-        raise ValueError(f"unknown accelerator {name!r}. {did_you_mean(name, ACCELERATORS)}")
-    return ACCELERATORS[name]
+def accelerator(name: str, known: Mapping[str, Accelerator] = ACCELERATORS) -> Accelerator:
+    """The accelerator of that exact name or alias; ValueError with the nearest one and all known otherwise."""
+    found = known.get(ALIASES.get(name, name))
+    if found is None:
+        raise ValueError(
+            f"unknown accelerator {name!r}. {did_you_mean(name, known, and_all=True)} "
+            "Others: describe yours in a file and name it with --accelerators FILE.yaml."
+        )
+    return found
 
 
 def accelerator_for_device_name(device_name: str) -> str | None:

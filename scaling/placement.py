@@ -140,15 +140,20 @@ def _nearest_divisors(number: int, near: int) -> tuple[int, int | None]:
     return fewer, more
 
 
+def samples_per_group(science: Science) -> int:
+    """Samples that stay together in any micro-batch: those over which a batch norm takes its statistics."""
+    specification = science.specification
+    has_groups = specification.image.has_batch_norm and not specification.kind.locks_image_tower
+    return science.batch_norm_samples if has_groups else 1
+
+
 def _micro_batch(science: Science, per_rank: int, asked: int | None) -> int:
     """Samples per forward: as asked, else what needs no second forward and no large memory.
 
     Where a sample's loss depends on its whole batch, fewer than a rank's share means a second forward
     (scaling/train/accumulation.py), so that has to be asked for.
     """
-    specification = science.specification
-    has_groups = specification.image.has_batch_norm and not specification.kind.locks_image_tower
-    group = science.batch_norm_samples if has_groups else 1
+    specification, group = science.specification, samples_per_group(science)
     if per_rank % group:
         raise ValueError(
             f"batch_norm_samples ({group:,}) must divide the batch per rank ({per_rank:,}) of image_tower "

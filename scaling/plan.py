@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from scaling.budget import Budget, Purchase, buy
+from scaling.calibration import NO_CALIBRATION, Calibration
 from scaling.confounds import VariedField, what_varied, what_varied_in_placement
-from scaling.cost import planned_cost
-from scaling.hardware import accelerator
-from scaling.placement import PLACEMENT_AXES
+from scaling.feasibility import usable_bytes
+from scaling.hardware import ACCELERATORS, Accelerator, accelerator
 from scaling.points import RunPoint
+from scaling.prediction import planned_cost
 from scaling.records import PlannedCost, write_atomically
-from scaling.units import format_flops, format_quantity
+from scaling.schedule import Schedule, list_schedule
+from scaling.storage import ASSUMED_SAMPLE_BYTES
+from scaling.units import format_flops
 
 PLAN_VERSION = 1
-
-COST_COLUMNS = (
-    *("steps", "samples\nseen"),
-    *("image\ntower", "text\ntower", "head"),
-    *("FLOPs/\nsample", "FLOPs", "device\nhours"),
-)
-"""Towers and head: parameters. FLOPs: of training, forward and backward, 2 x multiply-adds, no recomputation."""
-
-TOLD_BY_RUN_ID = ("objective", "image_tower", "samples_seen", "seed")
-"""Axes that stand in a run's name; others get a column of their own."""
 
 
 class _Frozen(BaseModel):
@@ -41,6 +35,18 @@ class PlannedPoint(_Frozen):
     cost: PlannedCost
 
 
+class Totals(_Frozen):
+    """Sums over all points."""
+
+    steps: int
+    train_flops: int  # model FLOPs
+    hardware_flops: int
+    device_hours: float
+    uncalibrated_device_hours: float  # without what records of this sweep taught
+    data_bytes: int  # read from shards
+    disk_bytes: int  # of checkpoints and weights, when all points are done
+
+
 class Plan(_Frozen):
     """A sweep, planned for a number of devices of one kind."""
 
@@ -52,38 +58,80 @@ class Plan(_Frozen):
     points: tuple[PlannedPoint, ...]  # cheapest first
     varied: tuple[VariedField, ...]  # the "what varied" table
     contract_hash: str  # over science, placement and evaluation; predictions do not enter
-
-    @property
-    def train_flops(self) -> int:
-        """Model FLOPs of all points."""
-        return sum(planned.cost.train_flops for planned in self.points)
-
-    @property
-    def device_hours(self) -> float:
-        """Hours of one device over all points."""
-        return sum(planned.cost.device_hours for planned in self.points)
+    totals: Totals
+    usable_memory_bytes: int  # of one device, with the margin of scaling/feasibility.py left free
+    calibration: Calibration = NO_CALIBRATION
+    usd_per_hour: float | None = None  # of one device
+    schedule: Schedule | None = None
+    purchase: Purchase | None = None
+    is_agreed: bool = False  # written by `scaling plan`, so that launching another sweep under it is refused
 
     @property
     def is_provisional(self) -> bool:
         """Whether run ids and hash will change once the training set is there."""
         return any(planned.point.is_provisional for planned in self.points)
 
+    @property
+    def usd(self) -> float | None:
+        """Price of all points; None without a price."""
+        return None if self.usd_per_hour is None else self.totals.device_hours * self.usd_per_hour
 
-def plan_sweep(points: Sequence[RunPoint], accelerator_name: str, *, question: str = "") -> Plan:
+    def hours(self) -> dict[str, float]:
+        """Wall hours of each run on the plan's devices."""
+        return {told.point.run_id: told.cost.device_hours / self.num_devices for told in self.points}
+
+
+def plan_sweep(
+    points: Sequence[RunPoint],
+    accelerator_name: str,
+    *,
+    question: str = "",
+    calibration: Calibration = NO_CALIBRATION,
+    accelerators: Mapping[str, Accelerator] = ACCELERATORS,
+) -> Plan:
     """The plan of resolved points on a named accelerator; the devices are the points' ranks."""
-    device = accelerator(accelerator_name)
+    device = accelerator(accelerator_name, accelerators)
     assert points and len({(point.sweep, point.placement.num_ranks) for point in points}) == 1
+    planned = tuple(PlannedPoint(point=point, cost=_cost(point, device, calibration)) for point in points)
     return Plan(
         sweep=points[0].sweep,
         question=question,
         accelerator=device.name,
         num_devices=points[0].placement.num_ranks,
-        points=tuple(PlannedPoint(point=point, cost=planned_cost(point.science, device)) for point in points),
+        points=planned,
         varied=(
             *what_varied([point.science for point in points]),
             *what_varied_in_placement([(point.science, point.placement) for point in points]),
         ),
         contract_hash=_contract_hash(points),
+        totals=_totals([told.cost for told in planned]),
+        usable_memory_bytes=int(usable_bytes(device)),
+        calibration=calibration,
+        usd_per_hour=device.usd_per_hour,
+    )
+
+
+def _cost(point: RunPoint, device: Accelerator, calibration: Calibration) -> PlannedCost:
+    return planned_cost(
+        point.science,
+        point.placement,
+        device,
+        sample_bytes=point.data.sample_bytes or ASSUMED_SAMPLE_BYTES,
+        calibration=calibration,
+    )
+
+
+def _totals(costs: Sequence[PlannedCost]) -> Totals:
+    return Totals(
+        steps=sum(cost.steps for cost in costs),
+        train_flops=sum(cost.train_flops for cost in costs),
+        hardware_flops=sum(cost.hardware_flops or 0 for cost in costs),
+        device_hours=sum(cost.device_hours for cost in costs),
+        uncalibrated_device_hours=sum(
+            cost.device_hours * cost.calibration.get("utilisation", 1.0) for cost in costs
+        ),
+        data_bytes=sum(cost.data_bytes or 0 for cost in costs),
+        disk_bytes=sum(cost.disk_bytes or 0 for cost in costs),
     )
 
 
@@ -94,63 +142,33 @@ def _contract_hash(points: Sequence[RunPoint]) -> str:
     return hashlib.sha256(json.dumps(agreed, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
 
 
+def with_schedule(plan: Plan, num_jobs: int) -> Plan:
+    """The plan with its runs spread over jobs that train at once, each on the plan's number of devices."""
+    return plan.model_copy(update={"schedule": list_schedule(plan.hours(), num_jobs)})
+
+
+def with_purchase(plan: Plan, budget: Budget) -> Plan:
+    """The plan with the runs that a budget affords; ValueError if it affords none, or is money without a price."""
+    factor = 1.0 if budget.unit == "device-hours" else plan.usd_per_hour
+    if factor is None:
+        raise ValueError(
+            f"--budget {budget.amount:g} usd needs a price: give --price, US dollars of one device for an hour, or "
+            "a budget in device-hours."
+        )
+    costs = {told.point.run_id: told.cost.device_hours * factor for told in plan.points}
+    return plan.model_copy(update={"purchase": buy([told.point for told in plan.points], costs, budget)})
+
+
 def write_plan(plan: Plan, path: Path) -> None:
     """Write plan.json, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, plan.model_dump_json(indent=1))
 
 
-def plan_columns(plan: Plan) -> tuple[str, ...]:
-    """The headings of the table: the run, the axes that its name does not tell, its cost."""
-    return ("run", *(axis.replace("_", "\n") for axis in _own_columns(plan)), *COST_COLUMNS)
-
-
-def _own_columns(plan: Plan) -> list[str]:
-    return [row.field for row in plan.varied if row.kind == "axis" and row.field not in TOLD_BY_RUN_ID]
-
-
-def plan_rows(plan: Plan) -> list[tuple[str, ...]]:
-    """One row of text per point under `plan_columns`."""
-    return [_row(planned, _own_columns(plan)) for planned in plan.points]
-
-
-def _value(point: RunPoint, axis: str) -> object:
-    return getattr(point.placement if axis in PLACEMENT_AXES else point.science, axis)
-
-
-def _row(planned: PlannedPoint, axes: Sequence[str]) -> tuple[str, ...]:
-    point, cost = planned.point, planned.cost
-    parameters = [format_parameters(cost.parameters[part]) for part in ("image_tower", "text_tower", "head")]
-    return (
-        point.run_id,
-        *(str(_value(point, axis)) for axis in axes),
-        f"{cost.steps:,}",
-        format_quantity(cost.steps * point.science.global_batch),
-        *parameters,
-        format_flops(sum(cost.train_flops_per_sample.values())),
-        format_flops(cost.train_flops),
-        format_hours(cost.device_hours),
-    )
-
-
-def plan_totals(plan: Plan) -> tuple[str, ...]:
-    """The last row of the table: sums, under `plan_columns`."""
-    steps = sum(planned.cost.steps for planned in plan.points)
-    samples = sum(planned.cost.steps * planned.point.science.global_batch for planned in plan.points)
-    hours = format_hours(plan.device_hours)
-    sums = (f"{steps:,}", format_quantity(samples), "", "", "", "", format_flops(plan.train_flops), hours)
-    return (f"{len(plan.points)} runs", *("" for _ in _own_columns(plan)), *sums)
-
-
 def cost_summary(plan: Plan) -> str:
     """The cost line of a sweep file's header: runs, training FLOPs, device-hours."""
-    flops, hours = format_flops(plan.train_flops), format_hours(plan.device_hours)
+    flops, hours = format_flops(plan.totals.train_flops), format_hours(plan.totals.device_hours)
     return f"{len(plan.points)} runs, {flops} training FLOPs, {hours} device-hours on {plan.accelerator}"
-
-
-def format_parameters(number: int) -> str:
-    """Parameters with three significant digits, "-" for none: 21666048 -> "21.7M"."""
-    return format_quantity(int(float(f"{number:.3g}"))) if number else "-"
 
 
 def format_hours(hours: float) -> str:

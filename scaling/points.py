@@ -9,9 +9,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scaling.confounds import refuse_confounds, refuse_mixed_engines
-from scaling.cost import num_steps, planned_cost
+from scaling.cost import model_flops, num_steps
 from scaling.data_paths import DataPaths, resolve_data
-from scaling.hardware import ACCELERATORS
+from scaling.feasibility import solve
+from scaling.hardware import Accelerator
 from scaling.labels import TokenizerChoice
 from scaling.placement import PLACEMENT_AXES, Placement, PlacementSettings, place
 from scaling.point_files import resolve_files
@@ -76,11 +77,17 @@ class RunPoint(_Frozen):
 
 
 def resolve_points(
-    sweep: Sweep, *, num_ranks: int, require_data: bool = True, ranks_per_node: int | None = None
+    sweep: Sweep,
+    *,
+    num_ranks: int,
+    require_data: bool = True,
+    ranks_per_node: int | None = None,
+    device: Accelerator | None = None,
 ) -> list[RunPoint]:
     """Every point of a sweep, cheapest first; SweepError naming file, key, rule and fix.
 
-    Without `require_data`, points whose training set is absent are provisional. Equal points count once.
+    Without `require_data`, points whose training set is absent are provisional. Equal points count once. Of the
+    placement, what the file leaves open becomes what is fastest of all that fits the `device`, if one is named.
     """
     try:
         data, digest = resolve_data(sweep.data, require_data)
@@ -93,6 +100,7 @@ def resolve_points(
                 num_ranks=num_ranks,
                 ranks_per_node=ranks_per_node,
                 require_data=require_data,
+                device=device,
             )
             for values in _spread(sweep)
         ]
@@ -104,11 +112,7 @@ def resolve_points(
     except ValueError as error:
         raise SweepError(f"{sweep.path}: {error}") from error
     unique = {point.run_id: point for point in reversed(points)}
-    return sorted(unique.values(), key=lambda point: (_train_flops(point.science), point.run_id))
-
-
-def _train_flops(science: Science) -> int:
-    return planned_cost(science, ACCELERATORS["cpu_core"]).train_flops  # counted, equal on every accelerator
+    return sorted(unique.values(), key=lambda point: (model_flops(point.science), point.run_id))
 
 
 def _spread(sweep: Sweep) -> Iterator[dict[str, Any]]:
@@ -155,13 +159,17 @@ def _point(
     num_ranks: int,
     ranks_per_node: int | None,
     require_data: bool,
+    device: Accelerator | None,
 ) -> RunPoint:
     written = {key: value for key, value in values.items() if key not in PLACEMENT_KEYS}
     settings = PlacementSettings.model_validate({key: values[key] for key in values.keys() & PLACEMENT_KEYS})
     try:
         read, files = resolve_files(written, sweep.data, require_data=require_data)
         science = Science.model_validate({**written, **read, "data_digest": digest})
-        placement = place(science, settings, num_ranks=num_ranks, ranks_per_node=ranks_per_node)
+        if device is None:
+            placement = place(science, settings, num_ranks=num_ranks, ranks_per_node=ranks_per_node)
+        else:
+            placement = solve(science, settings, device, num_ranks, ranks_per_node=ranks_per_node)
     except ValidationError as error:
         raise SweepError(f"{_describe(sweep, values)}: {explain(error)}") from error
     except ValueError as error:

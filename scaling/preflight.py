@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import subprocess
@@ -14,7 +15,7 @@ from scaling.data.manifest import read_set_manifest
 from scaling.data.text.tokenizers import load_tokenizer
 from scaling.data_paths import LABELLED_PARTS, DataPaths, is_class_folders
 from scaling.field_types import FROM_TIMM
-from scaling.hardware import ACCELERATORS, accelerator_for_device_name
+from scaling.hardware import ACCELERATORS, Accelerator, accelerator, accelerator_for_device_name
 from scaling.points import RunPoint
 from scaling.shard_index import read_shard_index
 from scaling.spec import SweepError
@@ -116,3 +117,12 @@ def detect_accelerator(has_cuda: bool) -> str:
             f"name the nearest one with --accelerator. Known: {', '.join(ACCELERATORS)}."
         )
     return name
+
+
+def device_here(name: str, ranks_per_node: int) -> Accelerator:
+    """The named device; of a CPU, with this machine's memory shared among the ranks on it."""
+    device = accelerator(name)
+    if name != "cpu_core":
+        return device
+    machine_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return dataclasses.replace(device, memory_bytes=machine_bytes / ranks_per_node)

@@ -17,6 +17,7 @@ class ShardIndex(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     num_samples: int
+    num_bytes: int  # of the shards' files as they are stored
     digest: str  # 16 hex digits; equal content gives equal digests wherever the folder stands
 
 
@@ -33,7 +34,8 @@ def read_index_file(path: Path) -> ShardIndex:
     num_samples = sum(int(shard["samples"]) for shard in shards)
     if num_samples == 0:
         raise ValueError(f"{path} lists no samples: the data set is empty.")
-    return ShardIndex(num_samples=num_samples, digest=_digest(shards))
+    num_bytes = sum(int((shard.get("zip_data") or shard["raw_data"])["bytes"]) for shard in shards)
+    return ShardIndex(num_samples=num_samples, num_bytes=num_bytes, digest=_digest(shards))
 
 
 def _read_shards(index: Path) -> list[dict[str, Any]]:

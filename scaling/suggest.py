@@ -16,11 +16,14 @@ _BOUNDS = {
 }  # pydantic's kind of finding -> our words and the key of the bound in its context
 
 
-def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """One sentence to append to "unknown ...": the nearest known name, or all of them if none is near."""
+def did_you_mean(name: object, known: Iterable[str], *, and_all: bool = False) -> str:
+    """To append to "unknown ...": the nearest known name, or all of them if none is near; or both."""
     names = sorted(known)
     near = difflib.get_close_matches(str(name), names, n=1)
-    return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(names)}."
+    sentences = [f"Did you mean {near[0]!r}?"] if near else []
+    if and_all or not near:
+        sentences.append(f"Known: {', '.join(names)}.")
+    return " ".join(sentences)
 
 
 def explain(error: ValidationError) -> str:

@@ -1,4 +1,4 @@
-"""Tables for the terminal: a plan, the standing of a sweep, a conversion."""
+"""Tables for the terminal: the standing of a sweep, a conversion."""
 
 from __future__ import annotations
 
@@ -6,30 +6,14 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from scaling.data.manifest import Manifest
 from scaling.lease import EXPIRES_SECONDS
-from scaling.plan import Plan, plan_columns, plan_rows, plan_totals
 from scaling.records import RunDirectory, Status, run_directories
 from scaling.units import format_quantity
 
 _COLOURS = {"done": "green", "running": "cyan", "trained": "cyan", "queued": "dim"}
-
-
-def plan_table(plan: Plan) -> Table:
-    """What a sweep costs, one row per run and their sums."""
-    title = f"{plan.sweep} on {plan.num_devices} x {plan.accelerator} (towers and head in parameters)"
-    table = Table(
-        title=title, show_footer=True, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0)
-    )
-    for column, total in zip(plan_columns(plan), plan_totals(plan), strict=True):
-        is_name = column == "run"
-        table.add_column(column, footer=total, justify="left" if is_name else "right", no_wrap=True)
-    for row in plan_rows(plan):
-        table.add_row(*row)
-    return table
 
 
 def status_table(folder: Path, planned: list[str]) -> Table:

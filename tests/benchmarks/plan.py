@@ -7,8 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from scaling.plan import plan_sweep
-from scaling.points import resolve_points
+from scaling.requested_plan import PlanRequest, requested_plan
 from scaling.spec import load_sweep
 
 SWEEP = Path(__file__).resolve().parents[2] / "sweeps" / "model_scale.yaml"
@@ -16,14 +15,23 @@ SWEEP = Path(__file__).resolve().parents[2] / "sweeps" / "model_scale.yaml"
 
 def main() -> None:
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import scaling.plan"], check=True)
+    subprocess.run([sys.executable, "-c", "import scaling.requested_plan"], check=True)
     starting = time.perf_counter() - start
     start = time.perf_counter()
     sweep = load_sweep(SWEEP, [f"seeds={list(range(25))}"])
-    plan = plan_sweep(resolve_points(sweep, num_ranks=64, require_data=False), "h200_sxm")
+    request = PlanRequest(
+        num_devices=64,
+        accelerator="h200_sxm",
+        usd_per_hour=2.5,
+        jobs=4,
+        budget="500 device-hours",
+        runs=Path("absent"),
+    )
+    plan = requested_plan(sweep, request)
     planning = time.perf_counter() - start
     print(
-        f"planning {len(plan.points)} points takes {planning / starting:.2f} x the start of Python with the planner"
+        f"planning {len(plan.points)} points (money, memory, schedule and budget) takes {planning:.2f} s, "
+        f"{planning / starting:.2f} x the start of Python with the planner"
     )
 
 

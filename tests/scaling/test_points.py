@@ -258,6 +258,7 @@ OTHER_VALUES = {
     "pooling": "class_token",
     "patch_dropout": 0.5,
     "drop_path": 0.1,
+    "non_finite": "rollback",
     "image_size": 208,
     "tokenizer": "clip_bpe_4k",
     "vocabulary_size": 512,
@@ -285,6 +286,7 @@ OTHER_VALUES = {
 
 
 OTHER_VALUES_BESIDE: dict[str, dict[str, Any]] = {
+    "most_rollbacks": {"non_finite": "rollback", "most_rollbacks": 1},
     "idf": {"objective": "superclass", "idf": "off"},
     "label_counts_digest": {"objective": "superclass", "idf": "frozen", "label_counts_digest": "other"},
     "classification_loss": {"objective": "superclass", "classification_loss": "bce"},
