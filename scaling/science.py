@@ -94,6 +94,12 @@ class Science(BaseModel):
     adam_beta2: Annotated[Real, Field(ge=0, lt=1)] = 0.98
     adam_epsilon: Annotated[Real, Field(gt=0)] = 1e-6
     gradient_clipping: Annotated[Real, Field(ge=0)] = 0.0  # largest norm; 0 = none, as in the recipe
+    non_finite: Literal["stop", "rollback"] = (
+        "stop"  # what a loss or gradient that is not finite does to the run
+    )
+    most_rollbacks: Annotated[Whole, Field(gt=0)] = (
+        3  # to the last checkpoint, each leaving one batch out (assumption)
+    )
     crop_scale_min: Annotated[Real, Field(gt=0, le=1)] = 0.9  # share of the image's area; RandomResizedCrop
     crop_scale_max: Annotated[Real, Field(gt=0, le=1)] = 1.0
     flip_probability: Share = 0.0  # left to right; the recipe flips never

@@ -102,6 +102,7 @@ EFFECT: Mapping[str, tuple[Callable[[Values], bool], str]] = {
         f"jitter_{what}": (_jitters, "jitter_probability above 0")
         for what in ("brightness", "contrast", "saturation", "hue")
     },
+    "most_rollbacks": (lambda values: values.get("non_finite") == "rollback", "non_finite: rollback"),
     "batch_norm_samples": (_has_batch_norm, "an image tower with batch norm that is trained"),
     "drop_path": (_trains_image_tower, "an objective that trains its image tower"),
 }
