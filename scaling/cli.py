@@ -4,93 +4,21 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from scaling.cli_arguments import Runs, Settings, SweepFile, wide_console
 from scaling.cli_data import data_app
+from scaling.cli_plan import plan, profile
 from scaling.spec import SweepError
-
-if TYPE_CHECKING:
-    from scaling.plan import Plan
-
-TABLE_WIDTH = 100  # columns that our tables need
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 app.add_typer(data_app, name="data")
 
-SweepFile = Annotated[Path, typer.Argument(metavar="SWEEP", help="sweep file, e.g. sweeps/quickstart.yaml")]
-Settings = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="change the sweep file")]
-Runs = Annotated[Path, typer.Option(help="where run directories are")]
-
-
-@app.command()
-def plan(
-    sweep: SweepFile,
-    changes: Settings = [],
-    devices: Annotated[int, typer.Option(min=1, help="number of devices (ranks)")] = 8,
-    accelerator: Annotated[str, typer.Option(help="named device, see scaling/hardware.py")] = "h100_sxm",
-    accelerators: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="YAML file that describes devices of your own")
-    ] = None,
-    price: Annotated[float | None, typer.Option(help="US dollars of one device for an hour")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="runs that train at once, each on all devices")] = 1,
-    budget: Annotated[str | None, typer.Option(help='"500 device-hours" or "1000 usd"')] = None,
-    calibration: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="calibration.json of another sweep's runs")
-    ] = None,
-    runs: Runs = Path("runs"),
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "--json", metavar="FILE", help="default: RUNS/<sweep>/plan.json"),
-    ] = None,
-) -> None:
-    """Print what a sweep will cost (FLOPs, device-hours, memory, bytes, money, per run and in all); write plan.json."""
-    from scaling.requested_plan import PlanRequest, requested_plan
-    from scaling.spec import load_sweep
-
-    request = PlanRequest(
-        num_devices=devices,
-        accelerator=accelerator,
-        accelerators=accelerators,
-        usd_per_hour=price,
-        jobs=jobs,
-        budget=budget,
-        calibration=calibration,
-        runs=runs,
-    )
-    planned = requested_plan(load_sweep(sweep, changes), request)
-    _show_plan(planned)
-    _write_plan(planned, runs, output)
-
-
-def _show_plan(planned: Plan) -> None:
-    from scaling.plan_notes import plan_notes
-    from scaling.plan_table import plan_tables
-
-    console = _wide_console()
-    for table in plan_tables(planned):
-        console.print(table)
-    for note in plan_notes(planned):
-        console.print(note, highlight=False, markup=False)
-
-
-def _write_plan(planned: Plan, runs: Path, output: Path | None) -> None:
-    """plan.json, and beside the runs what was measured of them."""
-    from scaling.calibration import CALIBRATION_FILE, measure, write_calibration
-    from scaling.plan import write_plan
-    from scaling.preflight import check_output_folder
-
-    folder = runs / planned.sweep
-    path = output or folder / "plan.json"
-    check_output_folder(path.parent)
-    write_plan(planned, path)
-    Console().print(f"plan: {path} (contract {planned.contract_hash})", soft_wrap=True)
-    measured = measure(folder)
-    if measured.rows:
-        write_calibration(measured, folder / CALIBRATION_FILE)
-        Console().print(f"calibration: {folder / CALIBRATION_FILE}", soft_wrap=True)
+for command in (plan, profile):
+    app.command()(command)
 
 
 @app.command()
@@ -150,7 +78,7 @@ def status(sweep: SweepFile, runs: Runs = Path("runs")) -> None:
     from scaling.tables import status_table
 
     folder = runs / sweep_name(sweep)
-    _wide_console().print(status_table(folder, read_plan_points(folder / "plan.json")))
+    wide_console().print(status_table(folder, read_plan_points(folder / "plan.json")))
 
 
 @app.command()
@@ -195,14 +123,7 @@ def drill(
     """Play faults on a tiny sweep, through the real launcher, and tell what came of them; exit 1 if not as expected."""
     from scaling.drill.drills import run_drills
 
-    raise typer.Exit(0 if run_drills(name, keep=keep, console=_wide_console()) else 1)
-
-
-def _wide_console() -> Console:
-    """A console for tables: in a pipe or a narrow terminal lines may wrap, but no figure is cut off."""
-    console = Console()
-    console.width = max(console.width, TABLE_WIDTH)
-    return console
+    raise typer.Exit(0 if run_drills(name, keep=keep, console=wide_console()) else 1)
 
 
 def main() -> None:
