@@ -19,7 +19,14 @@ MAY_IMPORT = {
 }
 FACE = "scaling.cli"  # the only module that may reach analysis, and only inside functions
 
-LOADS_NO_TORCH = ("scaling.plan", "model_zoo.counts", "analysis")
+LOADS_NO_TORCH = (
+    "scaling.requested_plan",
+    "scaling.traffic",
+    "model_zoo.hardware_counts",
+    "model_zoo.phase_counts",
+    "model_zoo.optimizer_counts",
+    "analysis",
+)
 
 
 def modules(package: str) -> list[tuple[str, Path]]:
