@@ -119,6 +119,10 @@ class DeepSpeedEngine:
                 weights[name] = whole.detach().to("cpu", copy=True)
         return weights
 
+    def close(self) -> None:
+        self._clear_copy()
+        self._engine.destroy()  # DeepSpeed 0.19.8 keeps every engine until told otherwise
+
     def _clear_copy(self) -> None:
         if self._copy is not None:
             self._copy.clear()

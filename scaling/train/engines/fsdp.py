@@ -118,6 +118,9 @@ class FsdpEngine:
         found |= {name: value.cpu().clone() for name, value in named_buffers(self.objective).items()}
         return {name: found[name] for name in self.objective.state_dict()}
 
+    def close(self) -> None:
+        self._copy.clear()
+
     def _reshard(self) -> None:
         """Give up whole weights that a forward without a backward has left: they may be old ones."""
         for part in self._module.modules():

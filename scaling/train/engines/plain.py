@@ -89,6 +89,9 @@ class PlainEngine:
             name: value.detach().cpu().clone() for name, value in self.objective.state_dict().items()
         }  # cloned: on a CPU, cpu() is the live tensor
 
+    def close(self) -> None:
+        """Nothing outlives it."""
+
 
 def _whole(name: str, kind: PieceKind, values: Tensor) -> Piece:
     return Piece(

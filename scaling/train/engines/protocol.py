@@ -109,6 +109,10 @@ class Engine(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Let go of memory that would outlive the engine; nothing may be asked of it afterwards."""
+        ...
+
 
 class UnderAutocast(nn.Module):
     """An objective whose forward runs in bfloat16 where that is safe; weights and reductions stay float32."""
