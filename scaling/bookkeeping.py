@@ -158,7 +158,7 @@ def _failed(status: Status, outcome: Outcome) -> Status:
 
 
 def _ending(run: RunDirectory, outcome: Outcome, seconds: float) -> str:
-    record = run.read_record()
+    record = run.read_record() if outcome.is_good else None  # where this launch lost its lease, another's
     if record is None:
         return f"{outcome.state} after {seconds:.0f} s: {outcome.reason} (see {run.path}/log-rank*.txt)"
     return f"done in {seconds:.0f} s ({record.measured.samples_per_second:,.0f} samples/s): {_scores(record)}"

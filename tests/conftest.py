@@ -21,6 +21,7 @@ PROCESS_TESTS = (
     "test_checkpoint_ranks.py",
     "test_children.py",
     "test_deepspeed_engine.py",
+    "test_drills.py",
     "test_entry.py",
     "test_fsdp_engine.py",
     "test_head_sharded.py",

@@ -27,6 +27,15 @@ def run_child(assignment: Assignment) -> None:
     preemption.listen()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the parent, which passes it on
     faulthandler.register(signal.SIGQUIT, file=STDERR)  # every thread's stack, into the log; and on it goes
+    settle_in(assignment)
+
+    from scaling.train.child import run_assignment
+
+    _end(assignment, run_assignment(assignment, preemption))
+
+
+def settle_in(assignment: Assignment) -> None:
+    """Make this fresh process the rank it was assigned: environment, log, shared memory, how it starts others."""
     end_with_parent()
     os.environ.update(assignment.environment())
     tempfile.tempdir = None  # forget the server's choice: TMPDIR counts
@@ -35,10 +44,6 @@ def run_child(assignment: Assignment) -> None:
     # A child of a fork server starts processes the fork server's way too. Loader workers cannot be started so, and
     # streaming's events would leave named semaphores; "fork" is what both are made for.
     multiprocessing.set_start_method("fork", force=True)
-
-    from scaling.train.child import run_assignment
-
-    _end(assignment, run_assignment(assignment, preemption))
 
 
 def _end_as_preempted(assignment: Assignment, reason: str) -> None:

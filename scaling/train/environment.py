@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import subprocess
 from importlib.metadata import version
@@ -23,6 +24,7 @@ def environment() -> dict[str, str]:
     }
 
 
+@functools.cache
 def _commit() -> str:
     """The commit this code was checked out from, with a mark if it was changed since."""
     command = ["git", "describe", "--always", "--dirty"]

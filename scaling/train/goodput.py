@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from scaling.records import append_lines, read_lines
+from scaling.records import RunDirectory, append_lines, read_lines
 
 Phase = Literal["initialisation", "productive", "data_stall", "checkpoint", "evaluation", "lost"]
 PHASES: tuple[Phase, ...] = ("initialisation", "productive", "data_stall", "checkpoint", "evaluation", "lost")
@@ -40,14 +40,15 @@ class Goodput:
 
     def __init__(
         self,
-        run_folder: Path,
+        run: RunDirectory,
         *,
         attempt: int,
         is_main: bool,
         seconds_before: float | None = None,  # in this process until now; None: since the process started
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._path = run_folder / FILE
+        self._run = run
+        self._path = run.path / FILE
         self._attempt = attempt
         self._is_main = is_main
         self._clock = clock
@@ -112,7 +113,8 @@ class Goodput:
         if self._is_main:
             seconds = self.seconds()
             lived = sum(seconds.values()) - self._seconds_of_earlier
-            append_lines(self._path, [{"attempt": self._attempt, "accounted": lived, "seconds": seconds}])
+            row = {"attempt": self._attempt, "accounted": lived, "seconds": seconds}
+            self._run.append(self._path, [row])
 
 
 def _account_of_earlier_attempts(path: Path) -> tuple[dict[Phase, float], float]:

@@ -2,7 +2,7 @@
 
 How the loop uses it; every rank makes the same calls, and only `row` reads from the device or the other ranks:
 
-    goodput = Goodput(run.path, attempt=assignment.attempt, is_main=rank.is_main)   # early in main
+    goodput = Goodput(run, attempt=assignment.attempt, is_main=rank.is_main)   # early in main
     meters = Meters(point, planned, engine, statistics, goodput, progress)          # after restore()
     for batch in meters.batches(stream.batches(first, last)):    # counts waiting for data
         losses = ...                                             # as Accumulation returns them

@@ -120,7 +120,7 @@ class SmallRun:
             placement=place(self._science, settings, num_ranks=1, ranks_per_node=1),
             evaluation=types.SimpleNamespace(held_out_every_samples=held_out_every),
         )
-        goodput = Goodput(self.run.path, attempt=1, is_main=True)
+        goodput = Goodput(self.run, attempt=1, is_main=True)
         stream: Any = Batches()
         first_sample = progress.step * CASE.global_batch
         return TrainingParts(

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scaling.records import RunDirectory
 from scaling.train.goodput import PHASES, Goodput, note_attempt, process_age
 
 
@@ -28,7 +29,7 @@ class Clock:
 
 
 def attempt(folder: Path, clock: Clock, number: int = 1, *, before: float = 0.0) -> Goodput:
-    return Goodput(folder, attempt=number, is_main=True, seconds_before=before, clock=clock)
+    return Goodput(RunDirectory(folder), attempt=number, is_main=True, seconds_before=before, clock=clock)
 
 
 def spent(goodput: Goodput) -> dict[str, float]:
@@ -126,7 +127,7 @@ def test_the_account_of_a_checkpoint_counts_where_the_file_is_gone(tmp_path: Pat
 def test_other_ranks_touch_no_file(tmp_path: Path) -> None:
     note_attempt(tmp_path, 1, 5.0)
     before = (tmp_path / "goodput.jsonl").read_bytes()
-    other = Goodput(tmp_path, attempt=2, is_main=False, seconds_before=0.0, clock=Clock())
+    other = Goodput(RunDirectory(tmp_path), attempt=2, is_main=False, seconds_before=0.0, clock=Clock())
     other.write()
     assert spent(other) == {} and (tmp_path / "goodput.jsonl").read_bytes() == before
 

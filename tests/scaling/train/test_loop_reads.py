@@ -85,7 +85,7 @@ def parts_of(folder: Path) -> TrainingParts:
     run = RunDirectory(folder)
     engine: Any = Stepping()
     statistics = build_statistics("online", VOCABULARY, engine.device, None)
-    goodput = Goodput(folder, attempt=1, is_main=True)
+    goodput = Goodput(RunDirectory(folder), attempt=1, is_main=True)
     untyped: dict[str, Any] = {
         "engine": engine,
         "stream": Stream(),

@@ -8,7 +8,7 @@ from scaling.assignment import Assignment
 from scaling.points import resolve_points
 from scaling.ranks import Rank
 from scaling.spec import load_sweep
-from scaling.train.main import point_of
+from scaling.train.parts_assembly import point_of
 
 SWEEP = Path(__file__).resolve().parents[3] / "sweeps" / "smoke.yaml"
 

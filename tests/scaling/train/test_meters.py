@@ -20,7 +20,7 @@ from metered import (
     point,
 )
 
-from scaling.records import read_lines
+from scaling.records import RunDirectory, read_lines
 from scaling.train import meters as meters_module
 from scaling.train.engines.protocol import StepReport
 from scaling.train.goodput import Goodput
@@ -51,7 +51,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
 
 
 def meters_of(folder: Path, clock: FakeClock, progress: Progress, engine: Any = None) -> Meters:
-    goodput = Goodput(folder, attempt=1, is_main=True, seconds_before=1.0, clock=clock)
+    goodput = Goodput(RunDirectory(folder), attempt=1, is_main=True, seconds_before=1.0, clock=clock)
     statistics: Any = NoStatistics()
     return Meters(point(), planned_cost(), engine or FakeEngine(), statistics, goodput, progress)
 

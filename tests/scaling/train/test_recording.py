@@ -83,7 +83,7 @@ def record(tmp_path: Path) -> RunRecord:
     progress.warnings, progress.num_rollbacks, progress.skipped_batches = ["a damaged checkpoint"], 1, [5]
     engine: Any = FakeEngine()
     statistics: Any = NoStatistics()
-    goodput = Goodput(tmp_path, attempt=2, is_main=True, seconds_before=3.0, clock=lambda: 0.0)
+    goodput = Goodput(RunDirectory(tmp_path), attempt=2, is_main=True, seconds_before=3.0, clock=lambda: 0.0)
     meters = Meters(a_point(), planned_cost(), engine, statistics, goodput, progress)
     return make_record(
         a_point(), assignment_of(tmp_path), run, progress, meters, unique_samples=100, peak_memory=7_000

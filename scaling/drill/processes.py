@@ -1,0 +1,111 @@
+"""Which processes a launch of a drill has started, and what it left on this machine; never anybody else's."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import re
+import signal
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from scaling.residue import SCRATCH_PREFIX, SHARED_MEMORY
+
+MARK = "SCALING_DRILL"
+"""The environment variable by which a launch's processes are known; every process inherits it."""
+
+PORT = re.compile(
+    r"MASTER_PORT=(\d+)"
+)  # in the first line of each attempt's log: where its process group met
+SEGMENT = re.compile(r"\d{6}_\w+")  # streaming's names in shared memory
+CLEAN_SECONDS = 20.0  # for the last process to clear up and to be gone
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Process:
+    """A living process and its command line."""
+
+    pid: int
+    words: tuple[str, ...]
+
+    @property
+    def is_launcher_of_deepspeed(self) -> bool:
+        """Whether it is DeepSpeed's runner or its launcher of this machine, not a rank."""
+        is_runner = any(Path(word).name == "deepspeed" for word in self.words[:2])
+        return is_runner or "deepspeed.launcher.launch" in self.words
+
+
+def processes_of(mark: str) -> list[Process]:
+    """The living processes whose environment has the mark."""
+    wanted = os.fsencode(f"{MARK}={mark}")
+    found = []
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        with contextlib.suppress(OSError):  # another user's, or it ended meanwhile
+            if wanted not in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                continue
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            found.append(Process(pid=pid, words=tuple(os.fsdecode(word) for word in words if word)))
+    return [process for process in found if process.words]  # those without any are zombies
+
+
+def send(processes: Iterable[Process], number: signal.Signals) -> None:
+    """Send a signal to each that still lives."""
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)
+
+
+def left_behind(mark: str, temporary: Path, logs: Iterable[Path], since: float) -> list[str]:
+    """What a launch that ended has left, after CLEAN_SECONDS: processes, scratch folders, shared memory.
+
+    A port goes with the process that listens. `since`: when the launch began, in seconds since the epoch.
+    """
+    deadline = time.monotonic() + CLEAN_SECONDS
+    while True:
+        found = [
+            *(f"process {process.pid} ({' '.join(process.words[:4])})" for process in processes_of(mark)),
+            *(str(path) for path in temporary.glob(f"{SCRATCH_PREFIX}*")),
+            *left_in_shared_memory(logs, since),
+        ]
+        if not found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.2)
+
+
+def left_in_shared_memory(logs: Iterable[Path], since: float) -> list[str]:
+    """What the processes of these logs, all of which have ended, left there; `since`: when the first began."""
+    return [*_buffers(logs), *_segments(since)]
+
+
+def _buffers(logs: Iterable[Path]) -> list[str]:
+    """DeepSpeed's all-reduce buffers of the process groups that these logs tell of."""
+    ports = {port for log in logs for port in PORT.findall(log.read_text(errors="replace"))}
+    names = (f"deepspeed_allreduce_buffer_{os.getuid()}_*_{port}_*" for port in ports)
+    return [str(path) for name in names for path in SHARED_MEMORY.glob(name)]
+
+
+def _segments(since: float) -> list[str]:
+    """Streaming's segments of this user, made since then, that no living process has mapped.
+
+    They bear no owner's name; those of other jobs on this machine are mapped as long as these live.
+    """
+    found = []
+    for path in SHARED_MEMORY.iterdir():
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            if SEGMENT.fullmatch(path.name) and status.st_uid == os.getuid() and status.st_ctime > since:
+                found.append(str(path))
+    mapped = _mapped_files() if found else set()
+    return [path for path in found if path not in mapped]
+
+
+def _mapped_files() -> set[str]:
+    """The files in shared memory that living processes of this user have mapped."""
+    files: set[str] = set()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+            files |= {line[line.index(str(SHARED_MEMORY)) :] for line in lines if str(SHARED_MEMORY) in line}
+    return files
