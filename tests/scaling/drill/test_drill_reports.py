@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -37,6 +38,13 @@ def test_the_table_shows_what_was_missed_and_what_there_was_instead() -> None:
     told = console.export_text()
     assert "MISSED: losses equal (instead: loss 8.1 at step [3])" in told
     assert "1 of 2 passed" in told and told.count("exit 75") == 2
+
+
+def test_names_of_drills_are_whole_in_a_narrow_terminal() -> None:
+    console = Console(width=100, record=True)
+    told = finding(passes=True)
+    console.print(table_of([dataclasses.replace(told, drill=name) for name in drills.SHARED], "drills"))
+    assert all(name in console.export_text(clear=False) for name in drills.SHARED)
 
 
 @pytest.mark.parametrize("passes, status", [(True, 0), (False, 1)])
