@@ -2,7 +2,8 @@
 
 Read in this order:
 
-faults -> processes -> site -> comparison -> finding -> scenes -> rounds | world_size, damaged_shard, two_launchers
-parity_cases -> parity_ranks -> parity
+faults -> processes -> launched -> site -> comparison -> finding
+expectations -> scenes -> rounds | damaged_shard, two_launchers
+parity_cases -> parity_ranks, parity_child -> parity_table -> parity
 drills (all of them, by name)
 """

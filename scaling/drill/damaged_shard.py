@@ -9,7 +9,8 @@ from pathlib import Path
 import xxhash
 
 from scaling.drill.finding import Finding, Witness
-from scaling.drill.site import NUM_RANKS, Site, find_run
+from scaling.drill.launched import NUM_RANKS, find_run
+from scaling.drill.site import Site
 from scaling.preflight import check_data
 from scaling.records import RunDirectory
 

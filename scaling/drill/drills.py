@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 
@@ -39,14 +41,23 @@ def run_drills(name: str, *, keep: bool, console: Console) -> bool:
     if name not in NAMES:
         raise ValueError(f"there is no drill called {name!r}: choose one of {', '.join(NAMES)}.")
     folder = Path(tempfile.mkdtemp(prefix="drill-"))
+    site = Site(folder)
+    before = signal.signal(signal.SIGTERM, _leave)
     try:
-        is_passed = all([_play(part, Site(folder), console) for part in _parts(name)])
+        is_passed = all([_play(part, site, console) for part in _parts(name)])
     finally:
+        site.end_all()
+        signal.signal(signal.SIGTERM, before)
         if keep:
             console.print(f"runs: {folder}", soft_wrap=True)
         else:
             shutil.rmtree(folder, ignore_errors=True)
     return is_passed
+
+
+def _leave(number: int, frame: object) -> NoReturn:
+    """End as Ctrl-C does, with what runs ended and the folder deleted."""
+    raise SystemExit(128 + number)
 
 
 def _parts(name: str) -> Iterable[str]:

@@ -17,7 +17,8 @@ from scaling.drill.comparison import (
 )
 from scaling.drill.faults import CHECKPOINT_STEPS, STEPS
 from scaling.drill.finding import Witness
-from scaling.drill.site import MICRO_BATCH, NUM_RANKS, Ended
+from scaling.drill.launched import NUM_RANKS, Ended
+from scaling.drill.site import MICRO_BATCH
 from scaling.out_of_memory import FILE as OUT_OF_MEMORY_FILE
 from scaling.out_of_memory import starting_micro_batch
 from scaling.points import RunPoint

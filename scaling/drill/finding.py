@@ -51,7 +51,7 @@ def table_of(findings: Sequence[Finding], title: str) -> Table:
     """The findings as a table; what was missed stands in the column of what was seen."""
     table = Table(title=title, show_lines=True)
     for column in ("drill", "done", "expected", "seen", "result"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column in ("drill", "result"))
     for finding in findings:
         missed = [f"[red]MISSED: {told}[/]" for told in map(_escaped, finding.missed)]
         seen = "; ".join([*map(_escaped, finding.seen), *missed])

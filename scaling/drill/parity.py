@@ -18,6 +18,7 @@ from scaling.assignment import Assignment, Outcome, joint_outcome
 from scaling.checkpoints.contents import folder_name
 from scaling.children import Child, start_server
 from scaling.drill.faults import NUM_STEPS
+from scaling.drill.launched import NUM_RANKS, num_gpus
 from scaling.drill.parity_cases import (
     CUT_STEP,
     KILLED_AFTER,
@@ -31,7 +32,7 @@ from scaling.drill.parity_cases import (
 from scaling.drill.parity_child import train_jobs
 from scaling.drill.parity_table import Certificate
 from scaling.drill.processes import left_in_shared_memory
-from scaling.drill.site import GLOBAL_BATCH, NUM_RANKS, Site, num_gpus
+from scaling.drill.site import GLOBAL_BATCH, Site
 from scaling.plan import plan_sweep
 from scaling.points import RunPoint
 from scaling.ranks import Rank, free_port

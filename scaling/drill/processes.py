@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from scaling.residue import SCRATCH_PREFIX, SHARED_MEMORY
@@ -62,21 +62,32 @@ def left_behind(mark: str, temporary: Path, logs: Iterable[Path], since: float) 
 
     A port goes with the process that listens. `since`: when the launch began, in seconds since the epoch.
     """
-    deadline = time.monotonic() + CLEAN_SECONDS
-    while True:
-        found = [
+    logs = list(logs)
+    return _what_stays(
+        lambda: [
             *(f"process {process.pid} ({' '.join(process.words[:4])})" for process in processes_of(mark)),
             *(str(path) for path in temporary.glob(f"{SCRATCH_PREFIX}*")),
-            *left_in_shared_memory(logs, since),
+            *_buffers(logs),
+            *_segments(since),
         ]
-        if not found or time.monotonic() > deadline:
-            return found
-        time.sleep(0.2)
+    )
 
 
 def left_in_shared_memory(logs: Iterable[Path], since: float) -> list[str]:
-    """What the processes of these logs, all of which have ended, left there; `since`: when the first began."""
-    return [*_buffers(logs), *_segments(since)]
+    """What the processes of these logs, which have ended, left there; `since`: when the first of them began."""
+    logs = list(logs)
+    return _what_stays(lambda: [*_buffers(logs), *_segments(since)])
+
+
+def _what_stays(look: Callable[[], list[str]]) -> list[str]:
+    """What every look finds, over CLEAN_SECONDS; other jobs' segments may be between two uses in one of them."""
+    deadline = time.monotonic() + CLEAN_SECONDS
+    found = look()
+    while found and time.monotonic() < deadline:
+        time.sleep(0.2)
+        again = set(look())
+        found = [name for name in found if name in again]
+    return found
 
 
 def _buffers(logs: Iterable[Path]) -> list[str]:
@@ -91,14 +102,14 @@ def _segments(since: float) -> list[str]:
 
     They bear no owner's name; those of other jobs on this machine are mapped as long as these live.
     """
-    found = []
+    found: dict[str, int] = {}
     for path in SHARED_MEMORY.iterdir():
         with contextlib.suppress(OSError):
             status = path.stat()
             if SEGMENT.fullmatch(path.name) and status.st_uid == os.getuid() and status.st_ctime > since:
-                found.append(str(path))
+                found[str(path)] = status.st_ino
     mapped = _mapped_files() if found else set()
-    return [path for path in found if path not in mapped]
+    return [f"{path} (inode {inode})" for path, inode in found.items() if path not in mapped]
 
 
 def _mapped_files() -> set[str]:

@@ -12,8 +12,9 @@ from scaling.drill import faults
 from scaling.drill.expectations import Played
 from scaling.drill.faults import CHECKPOINT_STEPS, STEPS
 from scaling.drill.finding import Witness
+from scaling.drill.launched import NUM_RANKS, Launch
 from scaling.drill.processes import send
-from scaling.drill.site import MICRO_BATCH, NUM_RANKS, Launch
+from scaling.drill.site import MICRO_BATCH
 from scaling.records import RunDirectory
 
 

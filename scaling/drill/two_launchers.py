@@ -19,8 +19,9 @@ from scaling.drill.comparison import (
 )
 from scaling.drill.faults import GO, HOLD
 from scaling.drill.finding import Finding, Witness
+from scaling.drill.launched import POLL_SECONDS, Ended, Launch, find_run, is_held
 from scaling.drill.processes import send
-from scaling.drill.site import POLL_SECONDS, Ended, Launch, Site, find_run, is_held
+from scaling.drill.site import Site
 from scaling.lease import EXPIRES_SECONDS
 from scaling.records import RunDirectory
 

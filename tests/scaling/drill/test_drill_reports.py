@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import mmap
 import os
 import subprocess
 import sys
@@ -113,3 +114,26 @@ def test_processes_that_a_launch_left_are_found_by_their_mark(
     (tmp_path / "scaling-point-0123456789ab").mkdir()
     (left,) = left_behind(str(tmp_path), tmp_path, [], time.time())
     assert left.endswith("scaling-point-0123456789ab")
+
+
+def test_segments_in_shared_memory_are_left_only_if_they_stay_and_nobody_has_them_mapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "CLEAN_SECONDS", 0.3)
+    monkeypatch.setattr(processes, "SHARED_MEMORY", tmp_path)
+    since = time.time() - 1
+    for name in ("000000_locals", "000001_locals", "another_file"):
+        (tmp_path / name).write_bytes(bytes(64))
+    (tmp_path / "log").write_text("--- attempt 1, MASTER_PORT=4242 TMPDIR=/tmp")
+    buffer = tmp_path / f"deepspeed_allreduce_buffer_{os.getuid()}_127.0.0.1_4242_0"
+    buffer.touch()
+    (tmp_path / f"deepspeed_allreduce_buffer_{os.getuid()}_127.0.0.1_4243_0").touch()
+    with open(tmp_path / "000001_locals", "rb") as stream:
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ):
+            left = processes.left_in_shared_memory([tmp_path / "log"], since)
+    assert [path.split(" ")[0] for path in left] == [str(buffer), str(tmp_path / "000000_locals")]
+    assert (
+        len(processes.left_in_shared_memory([], time.time() + 60)) == 0
+    ), "older than the launch: not its own"
+    looks = iter([["000002_resume"], [], ["000002_resume"]])
+    assert processes._what_stays(lambda: next(looks)) == []
