@@ -25,6 +25,7 @@ PROCESS_TESTS = (
     "test_entry.py",
     "test_fsdp_engine.py",
     "test_head_sharded.py",
+    "test_profile_report.py",
     "test_slurm_end_to_end.py",
     "test_step_verdicts.py",
     "test_zero3_recomputing.py",
