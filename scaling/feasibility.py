@@ -12,7 +12,7 @@ from typing import Any
 
 from scaling.hardware import Accelerator
 from scaling.memory import memory_of
-from scaling.placement import LARGEST_MICRO_BATCH, Placement, PlacementSettings, place
+from scaling.placement import LARGEST_MICRO_BATCH, Placement, PlacementSettings, place, samples_per_group
 from scaling.science import Science
 from scaling.sharding import ZERO_STAGES, ActivationCheckpointing
 from scaling.throughput import seconds_per_step
@@ -109,7 +109,7 @@ def _stages(base: Placement) -> list[int]:
 
 def _micro_batches(workload: Workload, base: Placement) -> list[int]:
     """Divisors of a rank's share of the batch: whole groups of a batch norm, none larger than needed to be fast."""
-    per_rank, group = workload.global_batch // base.num_ranks, workload.smallest_micro_batch
+    per_rank, group = workload.global_batch // base.num_ranks, samples_per_group(workload.science)
     most = per_rank if workload.specification.couples_samples else max(LARGEST_MICRO_BATCH, group)
     return [size for size in range(group, most + 1, group) if per_rank % size == 0]
 

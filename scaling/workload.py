@@ -28,13 +28,6 @@ class Workload:
         """Forward passes of a rank per step, those of cached features not counted twice."""
         return self.global_batch // placement.num_ranks // placement.micro_batch
 
-    @property
-    def smallest_micro_batch(self) -> int:
-        """Samples that cannot be told apart: a batch norm's group, where one is trained."""
-        kind = self.specification.kind
-        has_groups = self.specification.image.has_batch_norm and not kind.locks_image_tower
-        return self.specification.batch_norm_samples if has_groups else 1
-
 
 def workload_of(science: Science) -> Workload:
     """The step of a point."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,9 @@ class ImageFolder:
         self.folder = folder
         self._root = root
         self._images = images
-        self.digest = self._digest()
 
-    def _digest(self) -> str:
+    @functools.cached_property
+    def digest(self) -> str:
         """Of every image's path, class and size; the pixels would take as long to read as to evaluate."""
         digest = xxhash.xxh64()
         for image in self._images:

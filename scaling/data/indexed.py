@@ -31,7 +31,11 @@ class IndexedSamples(Protocol):
     """Samples by index, as dictionaries of columns (jpg, caption, key and perhaps label)."""
 
     folder: Path
-    digest: str  # of what the folder holds
+
+    @property
+    def digest(self) -> str:
+        """Of what the folder holds."""
+        ...
 
     def __len__(self) -> int: ...
 

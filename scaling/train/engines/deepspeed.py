@@ -12,18 +12,17 @@ from torch import Tensor, nn
 
 from model_zoo.batch_norm import discard_counted_statistics
 from model_zoo.blocks import compile_blocks
-from model_zoo.targets import BatchShare
 from scaling.train.engines.adamw import set_learning_rate, set_steps
 from scaling.train.engines.deepspeed_adamw import adamw, check_shapes, trained_elements
 from scaling.train.engines.deepspeed_configuration import check_compile, configuration, reduces_in_step
 from scaling.train.engines.deepspeed_fragments import Fragment
 from scaling.train.engines.deepspeed_layouts import layout_of
 from scaling.train.engines.pieces import buffer_pieces
-from scaling.train.engines.protocol import EngineSettings, Piece, StepReport, UnderAutocast
+from scaling.train.engines.protocol import CallsStages, EngineSettings, Piece, StepReport, UnderAutocast
 from scaling.train.engines.whole_copy import WholeCopy
 
 
-class DeepSpeedEngine:
+class DeepSpeedEngine(CallsStages):
     """The Engine protocol on deepspeed.initialize.
 
     The objective is built whole and sharded afterwards: DeepSpeed's zero.Init would lose timm's initial weights.
@@ -57,19 +56,9 @@ class DeepSpeedEngine:
         )
         self._layout = layout_of(settings.zero_stage, objective, self._optimizer)
 
-    def losses(self, images_BCHW: Tensor, targets: Any, share: BatchShare) -> dict[str, Tensor]:
+    def _call(self, stage: str, *arguments: Any) -> Any:
         self._clear_copy()
-        losses: dict[str, Tensor] = self._engine("forward", images_BCHW, targets, share)
-        return losses
-
-    def encode(self, images_BCHW: Tensor, targets: Any) -> tuple[Tensor, ...]:
-        self._clear_copy()
-        encoded: tuple[Tensor, ...] = self._engine("encode", images_BCHW, targets)
-        return encoded
-
-    def losses_of(self, encoded: tuple[Tensor, ...], targets: Any, share: BatchShare) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = self._engine("losses", encoded, targets, share)
-        return losses
+        return self._engine(stage, *arguments)
 
     def backward(self, loss: Tensor) -> None:
         self._num_backwards += 1

@@ -13,17 +13,21 @@ from torch.utils._pytree import tree_map
 from model_zoo.batch_norm import discard_counted_statistics
 from model_zoo.blocks import blocks_of
 from model_zoo.build import weight_decay_groups
-from model_zoo.targets import BatchShare
 from scaling.train.engines.adamw import build_adamw, set_learning_rate, set_steps
 from scaling.train.engines.fsdp_shards import global_norm, shard_mesh, shards_of
 from scaling.train.engines.pieces import buffer_pieces, named_buffers, training_device
-from scaling.train.engines.protocol import EngineSettings, Piece, PieceKind, StepReport, UnderAutocast
+from scaling.train.engines.protocol import (
+    MOMENTS,
+    CallsStages,
+    EngineSettings,
+    Piece,
+    StepReport,
+    UnderAutocast,
+)
 from scaling.train.engines.whole_copy import WholeCopy
 
-MOMENTS: tuple[PieceKind, ...] = ("exp_avg", "exp_avg_sq")
 
-
-class FsdpEngine:
+class FsdpEngine(CallsStages):
     """The Engine protocol on fully_shard.
 
     Precision is UnderAutocast's, as with DeepSpeed: FSDP2's own MixedPrecisionPolicy would cast every weight, those of
@@ -47,18 +51,6 @@ class FsdpEngine:
         rows = {shard.sharded: shard.rows for shard in self._shards}
         decayed, others = ([rows[one] for one in group] for group in weight_decay_groups(objective))
         self._optimizer = build_adamw(decayed, others, settings, fused=True)
-
-    def losses(self, images_BCHW: Tensor, targets: Any, share: BatchShare) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = self._module("forward", images_BCHW, targets, share)
-        return losses
-
-    def encode(self, images_BCHW: Tensor, targets: Any) -> tuple[Tensor, ...]:
-        encoded: tuple[Tensor, ...] = self._module("encode", images_BCHW, targets)
-        return encoded
-
-    def losses_of(self, encoded: tuple[Tensor, ...], targets: Any, share: BatchShare) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = self._module("losses", encoded, targets, share)
-        return losses
 
     def backward(self, loss: Tensor) -> None:
         self._num_backwards += 1

@@ -12,15 +12,20 @@ from torch import Tensor, nn
 
 from model_zoo.batch_norm import discard_counted_statistics
 from model_zoo.build import weight_decay_groups
-from model_zoo.targets import BatchShare
 from scaling.train.engines.adamw import build_adamw, set_learning_rate, set_steps
 from scaling.train.engines.pieces import buffer_pieces, training_device
-from scaling.train.engines.protocol import EngineSettings, Piece, PieceKind, StepReport, UnderAutocast
+from scaling.train.engines.protocol import (
+    MOMENTS,
+    CallsStages,
+    EngineSettings,
+    Piece,
+    PieceKind,
+    StepReport,
+    UnderAutocast,
+)
 
-MOMENTS: tuple[PieceKind, ...] = ("exp_avg", "exp_avg_sq")
 
-
-class PlainEngine:
+class PlainEngine(CallsStages):
     """The Engine protocol as a textbook loop; ValueError on more than one rank."""
 
     def __init__(self, objective: Any, settings: EngineSettings) -> None:
@@ -35,18 +40,6 @@ class PlainEngine:
         self._settings = settings
         self._module = UnderAutocast(objective, self.device.type, settings.bf16_autocast)
         self._optimizer = build_adamw(*weight_decay_groups(objective), settings, fused=False)
-
-    def losses(self, images_BCHW: Tensor, targets: Any, share: BatchShare) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = self._module("forward", images_BCHW, targets, share)
-        return losses
-
-    def encode(self, images_BCHW: Tensor, targets: Any) -> tuple[Tensor, ...]:
-        encoded: tuple[Tensor, ...] = self._module("encode", images_BCHW, targets)
-        return encoded
-
-    def losses_of(self, encoded: tuple[Tensor, ...], targets: Any, share: BatchShare) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = self._module("losses", encoded, targets, share)
-        return losses
 
     def backward(self, loss: Tensor) -> None:
         (loss / self._settings.num_micro_batches).backward()  # type: ignore[no-untyped-call]

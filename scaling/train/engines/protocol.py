@@ -12,6 +12,7 @@ from model_zoo.targets import BatchShare
 from scaling.sharding import Offload
 
 PieceKind = Literal["weight", "exp_avg", "exp_avg_sq", "buffer"]  # moments by AdamW's names in torch
+MOMENTS: tuple[PieceKind, ...] = ("exp_avg", "exp_avg_sq")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,3 +128,25 @@ class UnderAutocast(nn.Module):
         """The objective's `stage` (forward, encode or losses): engines see every use of the weights through here."""
         with torch.autocast(self._device_type, dtype=torch.bfloat16, enabled=self._enabled):
             return getattr(self.objective, stage)(*arguments)
+
+
+class CallsStages:
+    """The forward half of the Engine protocol, for engines whose module is an UnderAutocast or wraps one."""
+
+    _module: Any
+
+    def _call(self, stage: str, *arguments: Any) -> Any:
+        """What the objective's `stage` returns."""
+        return self._module(stage, *arguments)
+
+    def losses(self, images_BCHW: Tensor, targets: Any, share: BatchShare) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = self._call("forward", images_BCHW, targets, share)
+        return losses
+
+    def encode(self, images_BCHW: Tensor, targets: Any) -> tuple[Tensor, ...]:
+        encoded: tuple[Tensor, ...] = self._call("encode", images_BCHW, targets)
+        return encoded
+
+    def losses_of(self, encoded: tuple[Tensor, ...], targets: Any, share: BatchShare) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = self._call("losses", encoded, targets, share)
+        return losses
