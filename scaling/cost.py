@@ -6,7 +6,7 @@ import math
 
 from model_zoo.counts import train_flops_per_sample
 from scaling.hardware import Accelerator
-from scaling.science import Science
+from scaling.sweep.science import Science
 
 GPU_UTILISATION = 0.40
 """Share of the dense peak that hardware FLOPs reach while a device computes. Llama 3's training reached 38 to 43 % of

@@ -9,24 +9,24 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from scaling.assignment import EXIT_PREEMPTED
-from scaling.bookkeeping import say
-from scaling.calibration import measure
-from scaling.contract import plan_to_keep
-from scaling.parent import EXIT_TERMINATED, Parent
-from scaling.plan import Plan, plan_sweep, write_plan
-from scaling.points import RunPoint, resolve_points
-from scaling.preflight import (
+from scaling.launching.bookkeeping import say
+from scaling.launching.parent import EXIT_TERMINATED, Parent
+from scaling.launching.preflight import (
     check_data,
     check_output_folder,
     detect_accelerator,
     device_here,
     fetch_image_weights,
 )
-from scaling.ranks import Rank, current_rank
-from scaling.residue import check_scratch_length
+from scaling.launching.stop_request import StopRequest, Terminated
+from scaling.plan import Plan, plan_sweep, write_plan
+from scaling.planning.contract import plan_to_keep
+from scaling.points import RunPoint, resolve_points
+from scaling.predicting.calibration import measure
+from scaling.processes.assignment import EXIT_PREEMPTED
+from scaling.processes.ranks import Rank, current_rank
+from scaling.processes.residue import check_scratch_length
 from scaling.spec import SweepError, load_sweep
-from scaling.stop_request import StopRequest, Terminated
 
 EXIT_BAD_INPUT = 2
 

@@ -13,12 +13,12 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from scaling.data_paths import DataSection, resolve_paths
-from scaling.field_types import Quantity
+from scaling.inputs.data_paths import DataSection, resolve_paths
 from scaling.placement import PLACEMENT_AXES, PlacementSettings
-from scaling.science import COMPUTED_FIELDS, Science
 from scaling.suggest import did_you_mean, explain
-from scaling.sweep_file import SweepError, apply_override, read_sweep_file
+from scaling.sweep.field_types import Quantity
+from scaling.sweep.science import COMPUTED_FIELDS, Science
+from scaling.sweep.sweep_file import SweepError, apply_override, read_sweep_file
 
 __all__ = ["DataSection", "EvaluateSection", "Sweep", "SweepError", "Task", "load_sweep", "sweep_name"]
 

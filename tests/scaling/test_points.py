@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from scaling.inputs.shard_index import read_shard_index
 from scaling.points import RunPoint, Science, num_steps, resolve_points, run_id
-from scaling.shard_index import read_shard_index
 from scaling.spec import SweepError, load_sweep
 
 TINY = """
