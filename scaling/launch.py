@@ -21,6 +21,7 @@ from scaling.launching.preflight import (
 from scaling.launching.stop_request import StopRequest, Terminated
 from scaling.plan import Plan, plan_sweep, write_plan
 from scaling.planning.contract import plan_to_keep
+from scaling.planning.holdout import sealed_runs
 from scaling.points import RunPoint, resolve_points
 from scaling.predicting.calibration import measure
 from scaling.processes.assignment import EXIT_PREEMPTED
@@ -100,7 +101,8 @@ def _prepare(options: argparse.Namespace, rank: Rank, has_cuda: bool) -> tuple[l
         ranks_per_node=rank.local_num_ranks,
         device=device_here(name, rank.local_num_ranks),
     )
-    plan = plan_sweep(points, name, question=sweep.question, calibration=measure(folder))
+    sealed, calibration = sealed_runs(sweep, points), measure(folder)
+    plan = plan_sweep(points, name, question=sweep.question, holdout=sealed, calibration=calibration)
     chosen = [point for point in points if fnmatch.fnmatch(point.run_id, options.only)]
     if not chosen:
         known = "\n  ".join(point.run_id for point in points)

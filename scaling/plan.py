@@ -56,6 +56,7 @@ class Plan(_Frozen):
     accelerator: str
     num_devices: int
     points: tuple[PlannedPoint, ...]  # cheapest first
+    holdout: tuple[str, ...] = ()  # run ids that no law is fitted to until they are opened
     varied: tuple[VariedField, ...]  # the "what varied" table
     contract_hash: str  # over science, placement and evaluation; predictions do not enter
     totals: Totals
@@ -86,6 +87,7 @@ def plan_sweep(
     accelerator_name: str,
     *,
     question: str = "",
+    holdout: tuple[str, ...] = (),
     calibration: Calibration = NO_CALIBRATION,
     accelerators: Mapping[str, Accelerator] = ACCELERATORS,
 ) -> Plan:
@@ -99,6 +101,7 @@ def plan_sweep(
         accelerator=device.name,
         num_devices=points[0].placement.num_ranks,
         points=planned,
+        holdout=holdout,
         varied=(
             *what_varied([point.science for point in points]),
             *what_varied_in_placement([(point.science, point.placement) for point in points]),

@@ -35,7 +35,7 @@ def plan_to_keep(new: Plan, path: Path, *, replan: bool) -> Plan:
             + "\n  ".join(found)
             + "\nRun `scaling plan` again to see what it costs now, or launch with --replan."
         )
-    if old.contract_hash == new.contract_hash and old.accelerator == new.accelerator:
+    if (old.contract_hash, old.holdout, old.accelerator) == (new.contract_hash, new.holdout, new.accelerator):
         return old
     return new.model_copy(update={"is_agreed": True, "usd_per_hour": old.usd_per_hour})
 
@@ -78,6 +78,9 @@ def differences(old: Plan, new: Plan) -> list[str]:
                 *({f"evaluate.{name}": value for name, value in told.items()} for told in (was, now))
             )
             lines.setdefault(changes, []).append(after[key][0].point.run_id)
+    opened = [run_id for run_id in old.holdout if run_id not in new.holdout]
+    if opened:
+        lines.setdefault("no longer in the holdout", []).extend(opened)
     return [f"{change}: {_names(run_ids)}" for change, run_ids in lines.items()]
 
 

@@ -11,6 +11,7 @@ from scaling.hardware import ACCELERATORS, Accelerator, accelerator
 from scaling.plan import Plan, plan_sweep, with_purchase, with_schedule
 from scaling.planning.accelerator_file import load_accelerators
 from scaling.planning.budget import parse_budget
+from scaling.planning.holdout import sealed_runs
 from scaling.points import resolve_points
 from scaling.predicting.calibration import NO_CALIBRATION, Calibration, measure, read_calibration
 from scaling.spec import Sweep
@@ -41,6 +42,7 @@ def requested_plan(sweep: Sweep, request: PlanRequest) -> Plan:
         points,
         request.accelerator,
         question=sweep.question,
+        holdout=sealed_runs(sweep, points),
         calibration=_calibration(request, sweep.name),
         accelerators=known,
     )
