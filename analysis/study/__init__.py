@@ -1,0 +1,7 @@
+"""What a sweep says about one metric: from the table of runs to laws and a comparison.
+
+points     the runs of one objective as points of a fit: covariates, errors and their variance, clusters
+tuned      which runs count where several settings were tried in a cell
+study      fits, refits and comparison of a metric over a whole sweep
+ledger     every filter, whom it left out, and what it does to the conclusion
+"""
