@@ -24,16 +24,26 @@ class Menu:
     towers: tuple[str, ...]
     parameters_T: Floats  # of the image tower
     flops_per_sample_T: Floats  # training FLOPs of everything that is trained, text tower and head included
+    unique_samples: float = np.inf  # of the data set: more samples seen are repeats
+
+    def __post_init__(self) -> None:
+        sizes = {len(self.towers), *self.parameters_T.shape, *self.flops_per_sample_T.shape}
+        numbers_X = np.concatenate([self.parameters_T, self.flops_per_sample_T, [self.unique_samples]])
+        if len(sizes) != 1 or not self.towers or not np.all(numbers_X > 0):
+            raise ValueError(f"{self}: needs a tower, and a positive number of parameters and FLOPs for each.")
 
     def covariates(self, compute_M: npt.ArrayLike) -> dict[str, Floats]:
-        """train_flops, parameters and samples_seen [T, M] of every tower trained with each compute."""
-        compute_TM = np.broadcast_to(
-            np.asarray(compute_M, dtype=float), (len(self.towers), np.size(compute_M))
-        )
+        """train_flops, parameters, samples_seen and unique_samples [T, M] of every tower trained with each compute."""
+        compute = np.asarray(compute_M, dtype=float)
+        if not np.all(np.isfinite(compute) & (compute > 0)):
+            raise ValueError(f"compute must be positive and finite, not {compute_M!r}.")
+        compute_TM = np.broadcast_to(compute, (len(self.towers), compute.size))
+        samples_TM = compute_TM / self.flops_per_sample_T[:, None]
         return {
             "train_flops": compute_TM,
             "parameters": np.broadcast_to(self.parameters_T[:, None], compute_TM.shape),
-            "samples_seen": compute_TM / self.flops_per_sample_T[:, None],
+            "samples_seen": samples_TM,
+            "unique_samples": np.minimum(samples_TM, self.unique_samples),
         }
 
 
@@ -43,7 +53,7 @@ class Frontier:
 
     compute_M: Floats
     error_M: Floats
-    towers: tuple[str, ...]  # [M]
+    towers: tuple[str, ...]  # [M]; the first of the menu where a law of compute alone does not tell them apart
 
 
 def frontier(law: Law, menu: Menu, compute_M: npt.ArrayLike) -> Frontier:

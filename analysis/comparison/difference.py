@@ -6,6 +6,7 @@ Shapes.  G compute values of the grid, M of the band, R refits.
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -128,10 +129,12 @@ def _runs(chosen_M: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 
 def _zeros(x_M: Floats, values_M: Floats) -> list[float]:
-    """Where values change sign or touch 0, interpolated."""
+    """Where values change sign, interpolated, and where they reach 0 itself."""
     places = []
-    for left in range(len(values_M) - 1):
-        here, there = float(values_M[left]), float(values_M[left + 1])
-        if here != 0 and (here < 0) != (there < 0) or (here == 0) != (there == 0):
-            places.append(float(x_M[left] + (x_M[left + 1] - x_M[left]) * here / (here - there)))
+    for row, (here, x) in enumerate(zip(values_M.tolist(), x_M.tolist(), strict=True)):
+        before = float(values_M[row - 1]) if row else math.nan
+        if here == 0 and before != 0:
+            places.append(x)
+        elif before * here < 0:
+            places.append(x - (x - float(x_M[row - 1])) * here / (here - before))
     return places

@@ -19,9 +19,9 @@ from analysis.design.cells import Cell, Design
 from analysis.design.greedy import Candidate
 from analysis.design.noise import Noise, noise_of
 from analysis.design.precision import Precision, precision
-from analysis.design.propose import Proposal, candidates, propose, propose_for
+from analysis.design.propose import Proposal, candidates, measured_flops_per_hour, propose, propose_for
 from analysis.design.shapes import DEFAULT_SHAPE, StudyShape, expected_precision, study_shapes
-from analysis.design.tables import design_table, proposal_table, text_table
+from analysis.design.tables import default_reason, design_table, proposal_table, text_table
 
 __all__ = [
     "DEFAULT_SHAPE",
@@ -36,8 +36,10 @@ __all__ = [
     "StudyShape",
     "assumed_beliefs",
     "candidates",
+    "default_reason",
     "design_table",
     "expected_precision",
+    "measured_flops_per_hour",
     "noise_of",
     "precision",
     "proposal_table",

@@ -15,6 +15,10 @@ from analysis.forms.form import Floats
 from analysis.frontier import Menu
 from scaling.units import format_quantity
 
+SAME_SAMPLES = (
+    0.01  # relative difference up to which two numbers of samples are one: whole batches only are trained
+)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, order=True)
 class Cell:
@@ -49,15 +53,19 @@ class Design:
         return cls(runs={cell: Runs(studied=count, rival=count) for cell, count in seeds.items()})
 
     @classmethod
-    def of_sides(cls, studied: Side, rival: Side) -> Design:
-        """The finished runs of both sides."""
+    def of_sides(cls, studied: Side, rival: Side, known: Iterable[Cell] = ()) -> Design:
+        """The finished runs of both sides; samples within SAME_SAMPLES of a known cell's, or of one another, are one.
+
+        A side without a law has runs all the same.
+        """
+        cells = list(known)
         runs: dict[Cell, Runs] = {}
-        for cell in _cells(studied):
-            runs[cell] = dataclasses.replace(
-                runs.get(cell, Runs()), studied=runs.get(cell, Runs()).studied + 1
-            )
-        for cell in _cells(rival):
-            runs[cell] = dataclasses.replace(runs.get(cell, Runs()), rival=runs.get(cell, Runs()).rival + 1)
+        for cell in _cells(studied, cells):
+            before = runs.get(cell, Runs())
+            runs[cell] = dataclasses.replace(before, studied=before.studied + 1)
+        for cell in _cells(rival, cells):
+            before = runs.get(cell, Runs())
+            runs[cell] = dataclasses.replace(before, rival=before.rival + 1)
         return cls(runs=dict(sorted(runs.items())))
 
     @property
@@ -93,7 +101,8 @@ def tower_index(menu: Menu, parameters: float) -> int:
     return int(away_T.argmin())
 
 
-def _cells(side: Side) -> list[Cell]:
+def _cells(side: Side, known: list[Cell]) -> list[Cell]:
+    """The cell of each run; new ones are added to `known`."""
     covariates = side.fit.observations.covariates
     missing = [name for name in ("parameters", "samples_seen") if name not in covariates]
     if missing:
@@ -101,6 +110,14 @@ def _cells(side: Side) -> list[Cell]:
             f"{side.objective}: the points lack {missing}; a design needs the cell of every run."
         )
     return [
-        Cell(image_tower=side.menu.towers[tower_index(side.menu, parameters)], samples_seen=round(samples))
+        _known_cell(side.menu.towers[tower_index(side.menu, parameters)], samples, known)
         for parameters, samples in zip(covariates["parameters"], covariates["samples_seen"], strict=True)
     ]
+
+
+def _known_cell(image_tower: str, samples: float, known: list[Cell]) -> Cell:
+    for cell in known:
+        if cell.image_tower == image_tower and abs(samples / cell.samples_seen - 1) <= SAME_SAMPLES:
+            return cell
+    known.append(Cell(image_tower=image_tower, samples_seen=round(samples)))
+    return known[-1]

@@ -8,7 +8,10 @@ because the first spends itself on small cells and the second on the largest; th
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Collection, Mapping, Sequence
+
+import pandas as pd
 
 from analysis.comparison.side import Side
 from analysis.design.beliefs import Belief, Beliefs
@@ -20,7 +23,9 @@ from analysis.design.ratio import log_ratio
 
 H100_FLOPS_PER_HOUR = (
     989e12 * 0.4 * 3600
-)  # dense bf16 peak of the NVIDIA H100 SXM data sheet; 40 % is assumed
+)  # dense bf16 peak of NVIDIA's data sheet for the SXM; 40 % is assumed
+
+SPEED_COLUMNS = (("train_flops", "measured_device_hours"), ("planned_train_flops", "planned_device_hours"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +68,24 @@ class Proposal:
             f"{len(self.pairs)} pairs of runs for {self.device_hours:.3g} of {self.budget:.3g} device-hours: the ratio "
             f"at {self.compute:.2g} FLOPs is expected at {self.after.text()}, now {self.before.text()}."
         )
+
+
+def measured_flops_per_hour(table: pd.DataFrame) -> dict[str, float]:
+    """Training FLOPs of a device in an hour, by objective: the median of a sweep's finished runs, else of its plan.
+
+    Without either for an objective, H100_FLOPS_PER_HOUR. `table` as of load_sweep.
+    """
+    speeds = {}
+    for objective, runs in table.groupby("objective"):
+        speeds[str(objective)] = H100_FLOPS_PER_HOUR
+        for flops, hours in SPEED_COLUMNS:
+            if {flops, hours} <= set(runs.columns):
+                known = (runs[flops] / runs[hours]).dropna()
+                known = known[(known > 0) & (known < math.inf)]
+                if len(known):
+                    speeds[str(objective)] = float(known.median())
+                    break
+    return speeds
 
 
 def candidates(
@@ -111,7 +134,7 @@ def propose_for(
         noise=noise_of(studied.fit, rival.fit) if noise is None else noise,
     )
     priced = candidates(beliefs, cells, flops_per_hour=flops_per_hour, paid=paid)
-    return propose(beliefs, Design.of_sides(studied, rival), priced, budget=budget, compute=compute)
+    return propose(beliefs, Design.of_sides(studied, rival, cells), priced, budget=budget, compute=compute)
 
 
 def propose(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 
-from analysis.design.assumed import TOWERS
+from analysis.design.assumed import TOWERS, menu_of
 from analysis.design.beliefs import Beliefs
 from analysis.design.cells import Cell, Design, grid
 from analysis.design.precision import Precision, precision
@@ -16,7 +16,7 @@ from analysis.design.simulate import SimulatedRatios, simulate
 
 SAMPLES_SEEN = (128_000_000, 512_000_000, 1_280_000_000, 4_000_000_000, 12_800_000_000)
 TRIANGLE = (5, 5, 4, 3)  # numbers of samples of S, B, L and H: the largest towers stop at 1.28B
-SMALL_TOWERS, SMALL_SAMPLES = TOWERS[:2], SAMPLES_SEEN[:3]  # cells cheap enough for a second seed
+SMALL_FLOPS = 1e20  # training FLOPs of a CLIP run below which a cell is cheap enough for a second seed
 DEFAULT_SHAPE = "triangle, 2 seeds in small cells"
 
 
@@ -61,9 +61,9 @@ class ExpectedShape:
 def study_shapes() -> tuple[StudyShape, ...]:
     """The paper's five cells, grids, and the triangle, from the least to the most cells."""
     triangle = _triangle()
-    small = {
-        cell for cell in triangle if cell.image_tower in SMALL_TOWERS and cell.samples_seen in SMALL_SAMPLES
-    }
+    clip = menu_of("clip")
+    costs = dict(zip(clip.towers, clip.flops_per_sample_T, strict=True))
+    small = {cell for cell in triangle if costs[cell.image_tower] * cell.samples_seen < SMALL_FLOPS}
     nine = grid(TOWERS[:3], SAMPLES_SEEN[:3])
     paper = [Cell(image_tower="vit_l16", samples_seen=count) for count in SAMPLES_SEEN[:3]]
     paper += [Cell(image_tower=tower, samples_seen=SAMPLES_SEEN[1]) for tower in TOWERS[:2]]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from analysis.design.precision import Precision
 from analysis.design.propose import H100_FLOPS_PER_HOUR, Proposal
-from analysis.design.shapes import ExpectedShape
+from analysis.design.shapes import DEFAULT_SHAPE, ExpectedShape
 from analysis.design.simulate import SimulatedRatios
 from scaling.units import format_flops
 
@@ -36,6 +36,23 @@ def design_table(
         counts = (str(len(one.shape.seeds)), str(one.shape.num_runs), format_flops(one.train_flops), hours)
         rows.append((one.shape.name, *counts, *told))
     return headings, tuple(rows)
+
+
+def default_reason(expected: Sequence[ExpectedShape], compute: float, row: int = 0) -> str:
+    """Why the default shape is the default, in a sentence: its price and precision beside the dearest shape's.
+
+    `row` is the place of `compute` among the computes that were asked for; ValueError without the default shape.
+    """
+    found = {one.shape.name: one for one in expected}
+    if DEFAULT_SHAPE not in found:
+        raise ValueError(f"shapes {tuple(found)}: the default, {DEFAULT_SHAPE!r}, is not among them.")
+    default, dearest = found[DEFAULT_SHAPE], max(expected, key=lambda one: one.train_flops)
+    share = default.train_flops / dearest.train_flops
+    return (
+        f"{DEFAULT_SHAPE} ({default.shape.num_runs} runs) costs {format_flops(default.train_flops)} training FLOPs, "
+        f"{share:.2f}x of {dearest.shape.name}, and is expected to tell the ratio at {format_flops(compute)} FLOPs as "
+        f"{default.precision_M[row].text()}; {dearest.shape.name} as {dearest.precision_M[row].text()}."
+    )
 
 
 def proposal_table(proposal: Proposal) -> tuple[tuple[str, ...], Rows]:

@@ -49,16 +49,15 @@ def frontier_curve(side: ObjectiveStudy, farthest: float = 0.0) -> pd.DataFrame 
     return pd.DataFrame({"train_flops": compute_M, "error": error_M, **bands, "extrapolated": extrapolated})
 
 
-def runs_of(study: MetricStudy, objectives: tuple[str, ...]) -> pd.DataFrame:
-    """Every run of these objectives: its columns, train_flops, error, standing, and whether it is a raw Pareto point.
+def runs_of(study: MetricStudy) -> pd.DataFrame:
+    """Every run of the study: its columns, train_flops, error, standing, and whether it is a raw Pareto point.
 
     Errors and measured compute of sealed runs are absent: a figure must not open the holdout.
     """
-    table = study.table[study.table["objective"].isin(objectives)] if len(study.table) else study.table
-    runs = table[[name for name in RUN_COLUMNS if name in table]].copy()
+    runs = study.table.reindex(columns=[*RUN_COLUMNS])
     scores = study.selection.points[["run_id", "train_flops", "error"]]
     runs = runs.merge(scores, on="run_id", how="left")
-    fitted = [run for name in objectives for run in study.sides[name].points["run_id"]]
+    fitted = [run for side in study.sides.values() for run in side.points["run_id"]]
     failed = runs["status"].isin(FAILED_STATUSES)
     choices = [
         runs["run_id"].isin(study.options.sealed),

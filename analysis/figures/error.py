@@ -31,7 +31,7 @@ def error_versus_compute(study: MetricStudy, *, width: style.Width = "full") -> 
     page, names = style.PAGES[width], tuple(study.sides)
     apart = is_loss(study.metric) and len(names) > 1
     panels = [(name,) for name in names] if apart else [names]
-    runs, curves = runs_of(study, names), _curves(study)
+    runs, curves = runs_of(study), _curves(study)
     columns = min(page.panel_columns, len(panels))
     with style.house_style(page):
         figure = style.new_figure(page.inches, page.panel_height(columns) * -(-len(panels) // columns))

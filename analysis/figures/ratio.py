@@ -128,7 +128,7 @@ def _sides(axes: Axes, studied: str) -> list[Label]:
     for text, height in (("more", 0.8 * top), ("less", 0.85 * bottom)):
         places = [low + share * (high - low) for share in (0.2, 0.5, 0.75)]
         anchors = [(float(np.exp(place)), float(np.exp(height))) for place in places]
-        labels.append(Label(text=f"{studied} needs {text}", anchors=anchors, colour=style.GREY))
+        labels.append(Label(text=f"{studied} needs {text} compute", anchors=anchors, colour=style.GREY))
     return labels
 
 

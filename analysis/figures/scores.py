@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from analysis.figures import key, style, words
 from analysis.figures.drawing import Drawing, file_name
-from analysis.figures.layout import REFERENCE, compute_axis, empty_panel, panel_figure
+from analysis.figures.layout import REFERENCE, compute_axis, empty_panel, is_lowest, panel_figure
 from analysis.figures.provenance import provenance
 from analysis.figures.runs import marker_of
 
@@ -34,6 +34,9 @@ def score_panels(
         for axes, (family, members) in zip(panels, families.items()):
             _draw(axes, table, members, looks, page, columns)
             axes.set_title(family.replace("_", " ").replace(".", "\n"))
+        for axes in panels:
+            if not is_lowest(axes):
+                axes.set_xlabel("")
         key.add_key(figure, page, _entries(table, metrics, looks, page))
         figure.draw_without_rendering()
     message = (

@@ -134,6 +134,8 @@ def _verdict(evidence: Evidence) -> tuple[FitStatus, str]:
         together = ", ".join(evidence.confounded)
         reason = f"the points do not tell {together} apart (condition {evidence.condition:.0e})"
         return FitStatus.NOT_IDENTIFIED, reason
+    if evidence.explained_share <= 0:
+        return FitStatus.NOT_IDENTIFIED, "a constant error describes the points as well"
     if not evidence.remaining_gain <= GAIN_TOLERANCE:
         reason = (
             f"the optimiser stopped where the objective can still fall by {evidence.remaining_gain:.1e} of itself "

@@ -12,6 +12,7 @@ from analysis.forms.form import Floats
 
 HUBER_SCALES = 1.345  # standard deviations: 95 % efficient if normal (Huber 1981; Holland & Welsch 1977)
 CONSISTENT = 1 / float(norm.ppf(0.75))  # median absolute deviation -> standard deviation of normal residuals
+LARGEST_DELTA = 1e200  # stands for infinity: no residual is beyond it
 BISECTIONS = 80  # halves an interval to less than double precision
 
 
@@ -34,8 +35,8 @@ def huber_slope(residual_RN: Floats, delta_R: Floats) -> Floats:
 
 def huber_weight(residual_RN: Floats, delta_R: Floats) -> Floats:
     """Weight of the square that has the slope of Huber's loss: min(1, delta / |r|)."""
-    delta_R1 = np.asarray(delta_R)[..., None]
-    return np.asarray(np.minimum(1.0, delta_R1 / np.maximum(np.abs(residual_RN), 1e-300)))
+    delta_R1 = np.minimum(delta_R, LARGEST_DELTA)[..., None]
+    return np.asarray(delta_R1 / np.maximum(np.abs(residual_RN), delta_R1))
 
 
 def best_constant(target_N: Floats, weight_N: Floats, delta: float) -> float:

@@ -13,19 +13,17 @@ import numpy.typing as npt
 
 from analysis.forms.form import Floats
 
+SMALLEST, LARGEST = 1e-100, 1e100  # squares of anything in between, and their sums, are finite
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Observations:
     """Errors (fractions or nats) with the covariates of their runs."""
 
-    covariates: Mapping[
-        str, Floats
-    ]  # [N] each, in their own units: train_flops, parameters, samples_seen, ...
+    covariates: Mapping[str, Floats]  # [N] each, in their own units: train_flops, parameters, samples_seen, ...
     error_N: Floats
     variance_N: Floats | None = None  # known variance of each error; None: one unknown variance for all
-    clusters: tuple[
-        str, ...
-    ]  # [N] labels: points of one cluster are not independent (seeds of a cell, a shared trunk)
+    clusters: tuple[str, ...]  # [N] labels: points of one are not independent (seeds of a cell, a shared trunk)
     run_ids: tuple[str, ...]
 
     @classmethod
@@ -51,11 +49,12 @@ class Observations:
                 raise ValueError(
                     f"{name}: {values_N.shape} values for {len(error_N)} errors; give one per point."
                 )
-            bad = np.flatnonzero(~(np.isfinite(values_N) & (values_N > 0)))
+            bad = np.flatnonzero(~((values_N >= SMALLEST) & (values_N <= LARGEST)))
             if len(bad):
-                told = ", ".join(f"{values_N[row]!r} at row {row}" for row in bad[:3])
+                told = ", ".join(f"{values_N[row]:g} at row {row}" for row in bad[:3])
                 raise ValueError(
-                    f"{name}: every value must be positive and finite, not {told}; leave such rows out."
+                    f"{name}: every value must be positive and finite ({SMALLEST:g} to {LARGEST:g}), not {told}; "
+                    "leave such rows out."
                 )
         labels = [str(label) for label in (range(len(error_N)) if clusters is None else clusters)]
         names = tuple(str(row) for row in range(len(error_N))) if run_ids is None else tuple(run_ids)

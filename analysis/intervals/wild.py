@@ -11,8 +11,7 @@ Shapes.  N points, P parameters, R refits, L labels, M points of a curve.
 from __future__ import annotations
 
 import dataclasses
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +22,10 @@ from analysis.fitting.problem import Problem, target
 from analysis.forms.form import Floats
 from analysis.intervals.asked import as_asked, problem_of
 from analysis.intervals.clusters import Clusters, clusters_of, degrees_of_freedom
+from analysis.intervals.draws import NUM_REFITS, Draws, wild_draws
 from analysis.intervals.interval import LEVEL, Band, Interval, no_band, no_interval
 from analysis.intervals.natural import beyond_bounds, in_natural_units, natural, within_bounds
+from analysis.intervals.refusals import MIN_CLUSTERS, determined_alone, many_failed, too_few
 from analysis.intervals.spread import (
     Scale,
     as_errors,
@@ -33,44 +34,11 @@ from analysis.intervals.spread import (
     with_run_variance,
 )
 
+__all__ = ["MIN_CLUSTERS", "NUM_REFITS", "Draws", "Quantity", "Refits", "refit", "wild_draws"]
+
 METHOD = "wild cluster bootstrap"
-NUM_REFITS = 1000
-MIN_CLUSTERS = 8  # with fewer, cluster-robust intervals are far too short whatever the correction (Webb 2023)
-FEW_CLUSTERS = 12  # below it, two signs give too few distinct refits (2**G); Webb's six points do (6**G)
-SIX_POINTS = np.sqrt([1.5, 1.0, 0.5]).tolist()  # Webb 2023, each with either sign: mean 0, variance 1
-MAX_FAILED_SHARE = 0.05  # above it, who survived says more than the noise does
 
 Quantity = Callable[[Floats], Floats]  # theta_RP -> values [R], or [R, M] of a curve
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Draws:
-    """What the noise of each cluster is multiplied by in each refit."""
-
-    labels: tuple[str, ...]
-    sign_RL: Floats
-
-    def of(self, labels: Sequence[str]) -> Floats:
-        """Signs [R, n] of the given clusters; ValueError for a cluster that was not drawn."""
-        missing = sorted(set(labels) - set(self.labels))
-        if missing:
-            raise ValueError(
-                f"no draws for clusters {missing[:5]}; draw for the union of the fits' clusters."
-            )
-        column = {label: index for index, label in enumerate(self.labels)}
-        return np.asarray(self.sign_RL[:, [column[label] for label in labels]])
-
-
-def wild_draws(labels: Sequence[str], num_refits: int = NUM_REFITS, seed: int = 0) -> Draws:
-    """Signs per distinct label: Webb's six points with fewer than 12 clusters, Rademacher's two otherwise.
-
-    The signs of a label depend on it and the seed alone, not on which other labels there are.
-    """
-    distinct = tuple(sorted(set(labels)))
-    points = SIX_POINTS if len(distinct) < FEW_CLUSTERS else [1.0]
-    values = np.asarray([-value for value in points] + points)
-    columns = [_random(label, seed).choice(values, size=num_refits) for label in distinct]
-    return Draws(labels=distinct, sign_RL=np.stack(columns, axis=1) if columns else np.zeros((num_refits, 0)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -203,7 +171,7 @@ def refit(fit: Fit, *, num_refits: int = NUM_REFITS, seed: int = 0, draws: Draws
         return nothing
     problem = problem_of(fit)
     clusters = clusters_of(fit, problem)
-    reason = too_few(num_clusters) or _determined_alone(clusters)
+    reason = too_few(num_clusters) or determined_alone(clusters)
     if reason:
         return dataclasses.replace(nothing, clusters=clusters, reason=reason)
     draws = wild_draws(clusters.labels, num_refits, seed) if draws is None else draws
@@ -215,7 +183,7 @@ def refit(fit: Fit, *, num_refits: int = NUM_REFITS, seed: int = 0, draws: Draws
         failed_R=failed_R,
         bound_shares=_bound_shares(fit, minima.theta_RP),
         clusters=clusters,
-        reason=_many_failed(float(np.mean(failed_R))),
+        reason=many_failed(float(np.mean(failed_R))),
     )
 
 
@@ -229,30 +197,6 @@ def _descend(fit: Fit, problem: Problem, clusters: Clusters, draws: Draws) -> Mi
     return descend(problem, theta_RP, delta_R=clusters.huber_delta, target_RN=target_RN)
 
 
-def _random(label: str, seed: int) -> np.random.Generator:
-    return np.random.default_rng([seed, zlib.crc32(label.encode())])
-
-
 def _bound_shares(fit: Fit, theta_RP: Floats) -> dict[str, float]:
     share_P = np.mean(~np.isfinite(beyond_bounds(fit, theta_RP)), axis=0)
     return {name: float(share) for name, share in zip(fit.form.parameters, share_P, strict=True)}
-
-
-def too_few(num_clusters: int) -> str:
-    """Why so many clusters give no interval, or ""."""
-    if num_clusters >= MIN_CLUSTERS:
-        return ""
-    return f"{num_clusters} clusters of points, at least {MIN_CLUSTERS} are needed for an interval"
-
-
-def _determined_alone(clusters: Clusters) -> str:
-    if not clusters.alone:
-        return ""
-    told = ", ".join(clusters.alone[:3])
-    return f"cluster {told} alone determines part of the law, so its noise cannot be told; add points near it"
-
-
-def _many_failed(share: float) -> str:
-    if share <= MAX_FAILED_SHARE:
-        return ""
-    return f"{share:.0%} of the refits reached no minimum, at most {MAX_FAILED_SHARE:.0%} may fail"

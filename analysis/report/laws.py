@@ -62,7 +62,7 @@ def _law_row(metric: str, side: ObjectiveStudy) -> tuple[Cell, ...]:
     return (
         words(metric),
         words(side.objective),
-        words(f"{status}: {side.reason}" if side.reason else status),
+        words(status),
         words(fit.form.name if fit else ABSENT),
         figure_cell(str(len(side.points)), len(side.points)),
         figure_cell(*((str(count := fit.observations.num_clusters), count) if fit else (ABSENT, None))),
@@ -120,6 +120,17 @@ def _candidate_row(metric: str, side: ObjectiveStudy, one: Candidate) -> tuple[C
         figure_cell(share(score.coverage), score.coverage),
         figure_cell(f"{one.stack_weight:.2f}" if score.num_predicted else ABSENT, one.stack_weight),
     )
+
+
+def without_law(studies: Iterable[MetricStudy]) -> list[Points]:
+    """Why some objectives have no law; nothing where all have one."""
+    told = [
+        f"{study.metric}, {side.objective}: {side.reason}."
+        for study in studies
+        for side in study.sides.values()
+        if side.reason
+    ]
+    return [Points(lead="No law is stated.", items=tuple(told))] if told else []
 
 
 def _role(side: ObjectiveStudy, one: Candidate) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from markupsafe import Markup
 
 from analysis.figures import files
 from analysis.figures.drawing import Drawing
-from analysis.report.blocks import Figure, Section
+from analysis.report.blocks import Section
 
 TEMPLATES = Path(__file__).parent / "templates"
+_PATH = re.compile(r'\sd="([^"]*)"')
+_DIGITS = re.compile(r"(-?\d+\.\d{2})\d+")
 
 
 def render_page(
@@ -36,7 +39,7 @@ def render_page(
         lstrip_blocks=True,
     )
     environment.globals.update(
-        next_figure=lambda: next(numbers), svg=_inline, csv=_csv_address, alt=_alternative
+        next_figure=lambda: next(numbers), svg=_inline, csv=_csv_address
     )
     return environment.get_template("report.html").render(
         sections=sections,
@@ -60,12 +63,13 @@ def drawings(sections: Sequence[Section]) -> Iterator[Drawing]:
 
 def _inline(drawing: Drawing, place: str) -> Markup:
     """The drawing as part of the page; `place` keeps its identifiers apart from those of every other."""
-    svg = files.inline_svg(files.svg_text(drawing.figure), f"{place}-{drawing.name}", drawing.alt or drawing.title)
-    return Markup(svg)
+    svg = files.inline_svg(files.svg_text(drawing.figure), place, drawing.alt or drawing.title)
+    return Markup(_PATH.sub(_rounded, svg))
 
 
-def _alternative(figure: Figure) -> str:
-    return figure.wide.alt or figure.wide.title
+def _rounded(path: re.Match[str]) -> str:
+    """A path with its coordinates to a hundredth of a point on one line: a page a fifth smaller, no pixel different."""
+    return f' d="{" ".join(_DIGITS.sub(lambda number: number[1], path[1]).split())}"'
 
 
 def _csv_address(drawing: Drawing) -> str:

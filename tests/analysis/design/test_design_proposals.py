@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.comparison.side import Side
@@ -16,6 +18,7 @@ from analysis.design import (
     Proposal,
     assumed_beliefs,
     candidates,
+    measured_flops_per_hour,
     precision,
     proposal_table,
     propose,
@@ -25,6 +28,7 @@ from analysis.design import (
 )
 from analysis.design.cells import grid
 from analysis.design.greedy import MOST_SEEDS
+from analysis.design.propose import H100_FLOPS_PER_HOUR
 from analysis.design.shapes import SAMPLES_SEEN, TOWERS
 from analysis.design.simulate import simulate
 from analysis.fitting.fit import fit_form
@@ -117,6 +121,21 @@ def test_hours_follow_the_measured_speed_of_each_objective() -> None:
     assert one.device_hours == pytest.approx(flops)
 
 
+def test_the_speed_is_that_of_finished_runs_then_of_the_plan_then_assumed() -> None:
+    rows = {
+        "objective": ["clip", "clip", "clip", "superclass", "lit"],
+        "train_flops": [4e18, 6e18, None, None, None],
+        "measured_device_hours": [2.0, 2.0, None, None, None],
+        "planned_train_flops": [1e18, 1e18, 1e18, 5e18, None],
+        "planned_device_hours": [1.0, 1.0, 1.0, 2.0, None],
+    }
+    assert measured_flops_per_hour(pd.DataFrame(rows)) == {
+        "clip": 2.5e18,
+        "superclass": 2.5e18,
+        "lit": pytest.approx(H100_FLOPS_PER_HOUR),
+    }
+
+
 def test_a_study_with_fits_gets_a_proposal_from_its_own_residuals() -> None:
     found = propose_for(*simulated_sides(), grid(TOWERS, SAMPLES_SEEN), budget=1500.0, compute=COMPUTE)
     assert found.before.half_width() > found.after.half_width()
@@ -130,10 +149,19 @@ def test_the_finished_runs_of_both_sides_are_the_design() -> None:
     )
 
 
+def test_samples_that_differ_by_less_than_a_batch_are_one_cell() -> None:
+    studied, rival = simulated_sides()
+    points = rival.fit.observations
+    columns = points.covariates | {"samples_seen": points.covariates["samples_seen"] * 0.9995}
+    fit = dataclasses.replace(rival.fit, observations=dataclasses.replace(points, covariates=columns))
+    design = Design.of_sides(studied, dataclasses.replace(rival, fit=fit), grid(TOWERS, SAMPLES_SEEN))
+    assert design.runs == Design.of_sides(studied, rival).runs
+
+
 def simulated_sides() -> tuple[Side, Side]:
     generator = np.random.default_rng(3)
     cells = [cell for cell in START.cells for _ in range(2)]
-    return tuple(side_of(belief, cells, generator) for belief in (BELIEFS.studied, BELIEFS.rival))  # type: ignore
+    return side_of(BELIEFS.studied, cells, generator), side_of(BELIEFS.rival, cells, generator)
 
 
 def side_of(belief: Belief, cells: list[Cell], generator: np.random.Generator) -> Side:

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 
+from analysis.comparison.compare import CompareOptions, compare
+from analysis.comparison.side import Side
 from analysis.design import (
     DEFAULT_SHAPE,
+    Belief,
+    Beliefs,
     Cell,
     assumed_beliefs,
+    default_reason,
     design_table,
     expected_precision,
+    precision,
     study_shapes,
 )
 from analysis.design.shapes import ExpectedShape
+from analysis.fitting.fit import fit_form
+from analysis.fitting.observations import Observations
+from analysis.fitting.options import FitOptions
 from analysis.published.pairs import train_flops
 
 COMPUTE_M = (4.5e20, 3e21)
+TOWERS = ("vit_s16", "vit_b16", "vit_l16", "vit_h14")
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +48,6 @@ def test_the_shapes_have_the_stated_cells() -> None:
         tower: max(c.samples_seen for c in triangle.seeds if c.image_tower == tower) for tower in TOWERS
     }
     assert list(largest.values()) == [12.8e9, 12.8e9, 4e9, 1.28e9]
-
-
-TOWERS = ("vit_s16", "vit_b16", "vit_l16", "vit_h14")
 
 
 def test_a_shape_costs_its_runs_and_cells_that_are_paid_for_are_free() -> None:
@@ -98,6 +108,47 @@ def test_the_default_is_narrower_than_every_shape_of_no_higher_price(
         if one.shape.name != DEFAULT_SHAPE and one.train_flops <= default.train_flops:
             for mine, other in zip(default.precision_M, one.precision_M, strict=True):
                 assert mine.half_width() < other.half_width()
+
+
+def test_the_reason_for_the_default_is_told_with_numbers(expected: dict[str, ExpectedShape]) -> None:
+    told = default_reason(list(expected.values()), COMPUTE_M[0])
+    assert told.startswith(f"{DEFAULT_SHAPE} (46 runs) costs") and "x of 4 x 5" in told
+    assert expected[DEFAULT_SHAPE].precision_M[0].text() in told
+    with pytest.raises(ValueError, match="is not among them"):
+        default_reason([expected["3 x 3"]], COMPUTE_M[0])
+
+
+@pytest.mark.slow
+def test_the_expected_interval_is_about_as_wide_as_the_comparison_reports() -> None:
+    beliefs, shape = assumed_beliefs(), next(shape for shape in study_shapes() if shape.name == "triangle")
+    options = CompareOptions(num_refits=200, nested=False, sensitivity=False)
+    generator, reported = np.random.default_rng(0), []
+    for _ in range(9):
+        sides = studied_and_rival(beliefs, list(shape.seeds), generator)
+        found = compare(*sides, options=options).ratio_at(COMPUTE_M[0])
+        assert found.lower is not None and found.upper is not None
+        reported.append(math.log(found.upper / found.lower) / 2)
+    expected = precision(beliefs, shape.design, COMPUTE_M[0]).half_width()
+    assert expected / 1.6 < float(np.median(reported)) < 1.6 * expected
+
+
+def studied_and_rival(
+    beliefs: Beliefs, cells: list[Cell], generator: np.random.Generator
+) -> tuple[Side, Side]:
+    """A study with one run per cell, of the noise of the beliefs, all shared cell noise."""
+    common_N = beliefs.noise.cell * generator.normal(size=len(cells))
+
+    def side(belief: Belief) -> Side:
+        x_NK, names = belief.x(cells), belief.law.form.covariates
+        columns = {name: np.exp(x_NK[:, k]) * belief.law.references[name] for k, name in enumerate(names)}
+        error_N = (
+            belief.law.predict(**columns) + common_N + beliefs.noise.run * generator.normal(size=len(cells))
+        )
+        points = Observations.of(error_N, clusters=[cell.label for cell in cells], **columns)
+        fit = fit_form(points, belief.law.form, FitOptions(loss="squares"))
+        return Side(objective=belief.objective, fit=fit, menu=belief.menu)
+
+    return side(beliefs.studied), side(beliefs.rival)
 
 
 def test_the_papers_five_cells_carry_no_interval(expected: dict[str, ExpectedShape]) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.filters import select_points
+from analysis.filters import is_loss, select_points
 from analysis.fitting.fit import fit_form
 from analysis.forms.bounded import Bounded
-from analysis.forms.form import Law
+from analysis.forms.form import Form, Law
+from analysis.forms.powers import PowerSum
 from analysis.intervals.wild import refit
 from analysis.study.points import menu_of, observations_of
 from analysis.study.study import MetricStudy, ObjectiveStudy, StudyOptions, fit_options
+from analysis.study.tuned import objectives_of
 
 TOWERS = {"vit_s16": (22e6, 14e9), "vit_b16": (86e6, 53e9), "vit_l16": (304e6, 185e9)}
 """Parameters of the image tower and training FLOPs of a sample."""
@@ -35,7 +37,11 @@ def true_law(objective: str) -> Law:
 
 
 def sweep_table(
-    objectives: tuple[str, ...] = ("superclass", "clip"), *, noise: float = 0.004, seeds: int = 2, seed: int = 0
+    objectives: tuple[str, ...] = ("superclass", "clip"),
+    *,
+    noise: float = 0.004,
+    seeds: int = 2,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Finished runs of every cell, `seeds` of each."""
     rng, rows = np.random.default_rng(seed), []
@@ -56,7 +62,10 @@ def sweep_table(
                             "train_flops": compute,
                             "planned_train_flops": compute,
                             "planned_device_hours": compute / 4e14 / 3600,
-                            "measured_device_hours": compute / 4e14 / 3600 * np.exp(0.1 * rng.standard_normal()),
+                            "measured_device_hours": compute
+                            / 4e14
+                            / 3600
+                            * np.exp(0.1 * rng.standard_normal()),
                             "measured_samples_seen": samples,
                             "parameters.image_tower": parameters,
                             METRIC: 1 - error - noise * rng.standard_normal(),
@@ -71,7 +80,7 @@ def sweep_table(
 def with_failures(table: pd.DataFrame) -> pd.DataFrame:
     """The table with three runs that have no score: two failed, one still running."""
     changed = table.copy()
-    for row, status in ((4, "running"), (20, "oom"), (len(table) - 5, "diverged")):
+    for row, status in ((4, "running"), (len(table) // 2 - 4, "oom"), (len(table) - 5, "diverged")):
         changed.loc[row, ["status", "train_flops", METRIC]] = [status, np.nan, np.nan]
     return changed
 
@@ -82,18 +91,20 @@ def study_of(
     """The study of a table with the true form, without a comparison."""
     selection = select_points(table, metric, sealed=sealed)
     sides = {}
-    for objective in dict.fromkeys(table["objective"]):
+    for objective in objectives_of(table):
         points = selection.points[selection.points["objective"] == objective].reset_index(drop=True)
-        fit = fit_form(
-            observations_of(points, metric), Bounded(("parameters", "samples_seen"), CEILING), fit_options(metric)
+        fit = (
+            fit_form(observations_of(points, metric), form_of(metric), fit_options(metric))
+            if len(points)
+            else None
         )
         sides[objective] = ObjectiveStudy(
             objective=objective,
             points=points,
             fit=fit,
             selected=None,
-            refits=refit(fit, num_refits=num_refits) if fit.law else None,
-            menu=menu_of(points),
+            refits=refit(fit, num_refits=num_refits) if fit and fit.law else None,
+            menu=menu_of(points) if len(points) else None,
         )
     return MetricStudy(
         metric=metric,
@@ -104,3 +115,9 @@ def study_of(
         tuning=None,
         options=StudyOptions(num_refits=num_refits, sealed=sealed),
     )
+
+
+def form_of(metric: str) -> Form:
+    """The surface of an error rate, or of a loss."""
+    terms = ("parameters", "samples_seen")
+    return PowerSum(terms) if is_loss(metric) else Bounded(terms, CEILING)

@@ -25,14 +25,15 @@ CELL_SD, RUN_SD = 0.006, 0.004
 def cells(
     num_cells: int, *, seed: int, num_seeds: int = 2, law: Law = TRUE_LAW, heavy_tails: bool = False
 ) -> Observations:
-    """Runs of every cell of a grid, clustered by cell; heavy tails: one run in twenty has five times the noise."""
+    """Runs of every cell of a grid, clustered by cell; heavy tails: one run in twenty is far off."""
     num_towers, num_samples = SHAPES[num_cells]
     grid = np.meshgrid(np.geomspace(5e6, 6e8, num_towers), np.geomspace(1e8, 1e10, num_samples))
     parameters_G, samples_G = (axis.ravel() for axis in grid)
     cell_N = np.repeat(np.arange(num_cells), num_seeds)
     rng = np.random.default_rng(seed)
-    run_sd_N = RUN_SD * np.where(heavy_tails & (rng.random(len(cell_N)) < 0.05), 5.0, 1.0)
-    noise_N = rng.normal(0, CELL_SD, num_cells)[cell_N] + rng.normal(0, run_sd_N)
+    noise_N = rng.normal(0, CELL_SD, num_cells)[cell_N] + rng.normal(0, RUN_SD, len(cell_N))
+    if heavy_tails:
+        noise_N += np.where(rng.random(len(cell_N)) < 0.05, rng.normal(0, 5 * RUN_SD, len(cell_N)), 0.0)
     error_G = law.predict(parameters=parameters_G, samples_seen=samples_G)
     return Observations.of(
         error_G[cell_N] + noise_N,

@@ -39,7 +39,7 @@ def test_intervals_of_bounded_surfaces_contain_the_truth(num_cells: int) -> None
 
 def test_a_new_run_falls_into_its_band() -> None:
     inside = []
-    for world in range(20):
+    for world in range(10):
         points = cells(40, seed=world)
         fit = fit_form(points, SURFACE)
         refits = refit(fit, num_refits=100)

@@ -65,6 +65,7 @@ def test_the_profile_is_least_at_the_estimate_and_the_interval_is_where_it_is_be
     assert found.objective_G.min() == pytest.approx(fit.evidence.objective, rel=1e-9)
     assert found.grid_G[found.objective_G.argmin()] == pytest.approx(fit.found.value("floor"), rel=1e-3)
     below_G = found.objective_G <= found.threshold
+    assert found.interval.lower is not None and found.interval.upper is not None
     inside_G = (found.grid_G >= found.interval.lower) & (found.grid_G <= found.interval.upper)
     np.testing.assert_array_equal(below_G, inside_G)
     assert found.interval.contains(TRUE_VALUES["floor"])
