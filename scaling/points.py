@@ -71,9 +71,19 @@ class RunPoint(_Frozen):
     @property
     def is_provisional(self) -> bool:
         """Whether the point was resolved without some of its data, so that its run_id will still change."""
+        return bool(self.unresolved)
+
+    @property
+    def unresolved(self) -> tuple[str, ...]:
+        """The keys of the sweep whose files were absent when the point was resolved."""
         science = self.science
-        digests = (science.data_digest, science.vocabulary_digest, science.label_counts_digest)
-        return UNRESOLVED in digests or UNRESOLVED in science.image_init
+        contents = {
+            "data.train": science.data_digest,
+            f"data.vocabularies.{science.tokenizer}": science.vocabulary_digest,
+            f"data.label_counts.{science.tokenizer}": science.label_counts_digest,
+            "image_init": science.image_init,
+        }
+        return tuple(key for key, content in contents.items() if UNRESOLVED in content)
 
 
 def resolve_points(

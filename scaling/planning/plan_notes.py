@@ -22,8 +22,9 @@ def plan_notes(plan: Plan) -> list[str]:
     if plan.purchase is not None:
         notes.append(_purchase_note(plan.purchase))
     if plan.is_provisional:
+        keys = dict.fromkeys(key for planned in plan.points for key in planned.point.unresolved)
         notes.append(
-            "run ids are provisional: they will hold the digest of the training set once data.train exists"
+            f"run ids are provisional: they will hold the digests of {', '.join(keys)} once those exist"
         )
     return notes
 

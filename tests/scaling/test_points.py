@@ -416,6 +416,21 @@ def test_points_without_data_are_provisional(resolve: Resolve, tmp_path: Path) -
     assert not any(point.is_provisional for point in resolve(TINY, *data))
 
 
+def test_what_makes_a_point_provisional_is_named_by_its_keys(resolve: Resolve, tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data")
+    absent = ("objective=superclass", "tokenizer=words", "idf=frozen", "image_init=run:absent")
+    point = resolve(TINY, *absent)[0]
+    assert point.unresolved == (
+        "data.train",
+        "data.vocabularies.words",
+        "data.label_counts.words",
+        "image_init",
+    )
+    assert resolve(TINY, *data, "objective=superclass", "idf=frozen")[0].unresolved == (
+        "data.label_counts.clip_bpe",
+    )
+
+
 def test_unset_data_are_named_with_the_two_commands_that_make_them(resolve: Resolve) -> None:
     with pytest.raises(SweepError) as caught:
         resolve(TINY, require_data=True)
