@@ -30,7 +30,9 @@ class Menu:
         sizes = {len(self.towers), *self.parameters_T.shape, *self.flops_per_sample_T.shape}
         numbers_X = np.concatenate([self.parameters_T, self.flops_per_sample_T, [self.unique_samples]])
         if len(sizes) != 1 or not self.towers or not np.all(numbers_X > 0):
-            raise ValueError(f"{self}: needs a tower, and a positive number of parameters and FLOPs for each.")
+            raise ValueError(
+                f"{self}: needs a tower, and a positive number of parameters and FLOPs for each."
+            )
 
     def covariates(self, compute_M: npt.ArrayLike) -> dict[str, Floats]:
         """train_flops, parameters, samples_seen and unique_samples [T, M] of every tower trained with each compute."""
@@ -53,7 +55,9 @@ class Frontier:
 
     compute_M: Floats
     error_M: Floats
-    towers: tuple[str, ...]  # [M]; the first of the menu where a law of compute alone does not tell them apart
+    towers: tuple[
+        str, ...
+    ]  # [M]; the first of the menu where a law of compute alone does not tell them apart
 
 
 def frontier(law: Law, menu: Menu, compute_M: npt.ArrayLike) -> Frontier:

@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "scaling": ("scaling", "model_zoo"),
     "analysis": ("analysis", "scaling.records", "scaling.units"),
 }
-FACE = "scaling.cli"  # the only module that may reach analysis, and only inside functions
+FACE = ("scaling.cli", "scaling.commands.verdict")  # the only modules that may reach analysis, inside functions only
 
 LOADS_NO_TORCH = (
     "scaling.sweep",
@@ -87,7 +87,7 @@ def test_a_package_imports_only_what_stands_before_it(package: str) -> None:
         f"{module} imports {name}"
         for module, path in modules(package)
         for name, lazily in imports(module, path)
-        if not is_allowed(name, package) and not (module == FACE and name.startswith("analysis") and lazily)
+        if not is_allowed(name, package) and not (module in FACE and name.startswith("analysis") and lazily)
     ]
     assert not wrong, "\n".join(wrong)
 

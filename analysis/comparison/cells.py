@@ -15,7 +15,9 @@ from analysis.fitting.observations import Observations
 from analysis.forms.form import Floats
 from analysis.intervals.interval import Interval
 
-FEW_FAILED = 0.05  # share of an objective's runs above which the conclusion is repeated with the failed ones imputed
+FEW_FAILED = (
+    0.05  # share of an objective's runs above which the conclusion is repeated with the failed ones imputed
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,7 +103,8 @@ def _worst(points: Observations, parameters_F: Floats | None, num_failed: int) -
 def _joined_variance(points: Observations, num_failed: int) -> Floats | None:
     if points.variance_N is None:
         return None
-    return np.concatenate([points.variance_N, np.full(num_failed, np.median(points.variance_N))])
+    typical = float(np.median(points.variance_N))
+    return np.append(points.variance_N, [typical] * num_failed)
 
 
 def _train_flops(side: Side) -> dict[str, Floats]:

@@ -1,4 +1,4 @@
-"""The comparison of two objectives at equal compute, as one value.
+"""Comparing two objectives at equal compute.
 
 Shapes.  G compute values of the grid, M of the shared range.
 """
@@ -6,105 +6,24 @@ Shapes.  G compute values of the grid, M of the shared range.
 from __future__ import annotations
 
 import dataclasses
-import enum
 
 import numpy as np
 import numpy.typing as npt
 
-from analysis.comparison.cells import (
-    FEW_FAILED,
-    Pairing,
-    Sensitivity,
-    on_shared_cells,
-    pairing,
-    with_failed_as_worst,
-)
-from analysis.comparison.difference import CrossingSet, Differences, no_differences
-from analysis.comparison.nested import NestedTest, nested_tests
+from analysis.comparison.cells import FEW_FAILED, Sensitivity, on_shared_cells, pairing, with_failed_as_worst
+from analysis.comparison.comparison import CompareOptions as CompareOptions
+from analysis.comparison.comparison import Comparison as Comparison
+from analysis.comparison.comparison import ComparisonStatus as ComparisonStatus
+from analysis.comparison.difference import Differences, no_differences
+from analysis.comparison.nested import nested_tests
 from analysis.comparison.paired import REACH, PairedFrontiers, Tails, compute_grid, paired_frontiers
 from analysis.comparison.ratio import Limits, RatioBand, ratio_band
-from analysis.comparison.sentence import Finding, sentence
 from analysis.comparison.side import Side, incomparable, shared_range
 from analysis.comparison.tuning import TuningBudget
 from analysis.forms.form import Floats
-from analysis.intervals.interval import LEVEL, Band, Interval
-from analysis.intervals.wild import NUM_REFITS
 
 STRIDE = 2  # rows of the grid from one compute of the bands to the next: a tenth of ln compute
 NOT_TOLD = "how many settings were tried per cell was not told, so that equal tuning is assumed, not checked"
-
-
-class ComparisonStatus(enum.StrEnum):
-    """Outcome of a comparison."""
-
-    OK = "ok"
-    NOT_IDENTIFIED = "not_identified"  # estimates without intervals, or nothing in common to compare at
-    REFUSED = "refused"  # the sides do not compare: different metrics, losses, unequal tuning
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class CompareOptions:
-    """How sure intervals are, and what is worked out besides them."""
-
-    level: float = LEVEL
-    num_refits: int = NUM_REFITS
-    seed: int = 0
-    reference_compute: float | None = None  # FLOPs of the sentence; None: the largest that both have
-    nested: bool = True
-    sensitivity: bool = True
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
-    """What can be said of studied against rival; fields that a status or reason rules out are None or empty."""
-
-    studied: str
-    rival: str
-    metric: str
-    status: ComparisonStatus
-    reason: str = ""  # in words, empty when ok
-    compute_M: Floats  # the range that both have points in
-    studied_error_M: Floats
-    rival_error_M: Floats
-    difference: Band | None = None  # simultaneous
-    ratio: RatioBand | None = None  # over compute_M
-    ratio_beyond: RatioBand | None = None  # on to REACH times the largest shared compute
-    crossing: CrossingSet | None = None
-    probability_better_M: Floats  # P(studied has the smaller error); empty without intervals
-    reference_compute: float | None = None
-    pairing: Pairing
-    tuning: TuningBudget | None = None
-    nested: tuple[NestedTest, ...] = ()
-    nested_reason: str = ""  # why there are no nested tests
-    sensitivities: tuple[Sensitivity, ...] = ()
-    notes: tuple[str, ...] = ()  # rules that were applied, in words
-
-    def ratio_at(self, compute: float) -> Interval:
-        """The ratio at a compute; ValueError outside the shared range and REACH times beyond it."""
-        if self.ratio is None:
-            raise ValueError(f"{self.studied} and {self.rival}: no ratio is stated: {self.reason}.")
-        if self.ratio_beyond is not None and compute > self.ratio.compute_M[-1] * (1 + 1e-9):
-            return self.ratio_beyond.at(compute)
-        return self.ratio.at(compute)
-
-    @property
-    def p_value(self) -> float | None:
-        """Of "equal error at the reference compute", two-sided; to be adjusted over metrics by Holm."""
-        if not len(self.probability_better_M) or self.reference_compute is None:
-            return None
-        better = float(self.probability_better_M[_nearest(self.compute_M, self.reference_compute)])
-        return min(1.0, 2 * min(better, 1 - better))
-
-    @property
-    def finding(self) -> Finding | None:
-        """What the sentence says, as numbers; None without a ratio."""
-        if self.ratio is None or self.reference_compute is None:
-            return None
-        return Finding.of(self.ratio, self.ratio_beyond, self.reference_compute)
-
-    def sentence(self) -> str:
-        """The conclusion in one sentence."""
-        return sentence(self.studied, self.rival, self.metric, self.finding, self.reason)
 
 
 def compare(
@@ -130,7 +49,9 @@ def compare(
         tests, reason = nested_tests(studied, rival, seed=options.seed)
         compared = dataclasses.replace(compared, nested=tests, nested_reason=reason)
     if options.sensitivity:
-        compared = dataclasses.replace(compared, sensitivities=_sensitivities(compared, studied, rival, options))
+        compared = dataclasses.replace(
+            compared, sensitivities=_sensitivities(compared, studied, rival, options)
+        )
     return compared
 
 
@@ -168,7 +89,7 @@ def _compared(bare: Comparison, studied: Side, rival: Side, options: CompareOpti
     )
     rows_M = _between(frontiers.compute_G, low, high)
     ratio = _ratio(frontiers, None, rows_M, studied, rival, options.level)
-    reference = options.reference_compute or float(frontiers.compute_G[rows_M[-1]])
+    reference = _reference(options.reference_compute, frontiers.compute_G[rows_M])
     compared = dataclasses.replace(
         bare,
         reason=frontiers.reason,
@@ -216,7 +137,8 @@ def _ratio(
     level: float,
 ) -> RatioBand:
     limits, rival_limits = (
-        Limits(low=side.compute_range[0], high=side.compute_range[1], reach=REACH) for side in (studied, rival)
+        Limits(low=side.compute_range[0], high=side.compute_range[1], reach=REACH)
+        for side in (studied, rival)
     )
     return ratio_band(frontiers, tails, rows_M, limits=limits, rival=rival_limits, level=level)
 
@@ -229,7 +151,9 @@ def _sensitivities(
     pairs = compared.pairing
     if pairs.shared and (pairs.studied_only or pairs.rival_only):
         sides = (on_shared_cells(studied, pairs), on_shared_cells(rival, pairs))
-        fewer = sum(len(old.fit.observations) - len(new.fit.observations) for old, new in zip((studied, rival), sides))
+        fewer = sum(
+            len(old.fit.observations) - len(new.fit.observations) for old, new in zip((studied, rival), sides)
+        )
         found.append(_repeated("only cells that both objectives have", fewer, sides, compared, options))
     if max(studied.failed_share, rival.failed_share) > FEW_FAILED:
         sides = (with_failed_as_worst(studied), with_failed_as_worst(rival))
@@ -251,6 +175,17 @@ def _repeated(
     except ValueError as error:
         return Sensitivity(rule=rule, num_points=num_points, ratio=None, reason=str(error))
     return Sensitivity(rule=rule, num_points=num_points, ratio=ratio, reason=ratio.reason)
+
+
+def _reference(wanted: float | None, compute_M: Floats) -> float:
+    """The compute of the sentence; ValueError where the ratio is not known or not believed."""
+    low, high = float(compute_M[0]), float(compute_M[-1])
+    if wanted is not None and not low <= wanted <= high * REACH:
+        raise ValueError(
+            f"reference_compute {wanted:.3g} FLOPs: must be between {low:.3g}, where both objectives have points, and "
+            f"{high * REACH:.3g}, {REACH:g} times the largest compute of both."
+        )
+    return high if wanted is None else wanted
 
 
 def _disjoint(studied: Side, rival: Side) -> str:

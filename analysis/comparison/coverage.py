@@ -55,25 +55,33 @@ def coverage(
     """The coverage in worlds of a design, at each of the computes AT."""
     intervals = [
         ratio_intervals(
-            *simulate(design, seed=seed, ratio=ratio, truth=truth, noise=noise), num_refits=num_refits, seed=seed
+            *simulate(design, seed=seed, ratio=ratio, truth=truth, noise=noise),
+            num_refits=num_refits,
+            seed=seed,
         )
         for seed in range(first_seed, first_seed + num_worlds)
     ]
     return tuple(
-        _counted(design.name, at, ratio, [world[column] for world in intervals]) for column, at in enumerate(AT)
+        _counted(design.name, at, ratio, [world[column] for world in intervals])
+        for column, at in enumerate(AT)
     )
 
 
 def ratio_intervals(studied: Side, rival: Side, *, num_refits: int, seed: int) -> tuple[Interval, ...]:
-    """The intervals of the ratio at the computes AT, times the largest that both have; without the rest of `compare`."""
+    """The intervals of the ratio at AT times the largest compute of both; `compare` without the rest."""
     refused = incomparable(studied, rival)
     if refused:
         return tuple(no_interval(1.0, level=LEVEL, method="none", reason=refused) for _ in AT)
-    frontiers = paired_frontiers(studied, rival, compute_grid(studied, rival), num_refits=num_refits, seed=seed)
+    frontiers = paired_frontiers(
+        studied, rival, compute_grid(studied, rival), num_refits=num_refits, seed=seed
+    )
     top = shared_range(studied, rival)[1]
     rows_M = np.asarray([int(np.argmin(np.abs(np.log(frontiers.compute_G / (top * at))))) for at in AT])
     tails = None if frontiers.reason else Tails.of(frontiers, LEVEL)
-    limits = [Limits(low=side.compute_range[0], high=side.compute_range[1], reach=REACH) for side in (studied, rival)]
+    limits = [
+        Limits(low=side.compute_range[0], high=side.compute_range[1], reach=REACH)
+        for side in (studied, rival)
+    ]
     band: RatioBand = ratio_band(frontiers, tails, rows_M, limits=limits[0], rival=limits[1], level=LEVEL)
     return tuple(band.at(float(compute)) for compute in band.compute_M)
 

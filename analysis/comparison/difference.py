@@ -25,7 +25,9 @@ class CrossingSet:
     """Computes at which the objectives may change places, as a set: none, one stretch or several."""
 
     estimates: tuple[float, ...]  # FLOPs where the fitted frontiers cross, within the range
-    intervals: tuple[Interval, ...]  # where the errors cannot be told apart; ends open at the ends of the range
+    intervals: tuple[
+        Interval, ...
+    ]  # where the errors cannot be told apart; ends open at the ends of the range
     probability_none: float  # that the frontiers do not cross within the range
     compute_range: tuple[float, float]
     level: float
@@ -80,7 +82,9 @@ class Differences:
     def crossing(self) -> CrossingSet:
         """Where the curves cross: computes whose difference is within its margin of 0, and P(none)."""
         inside_M = np.abs(self.difference_M) - self.quantile_M * self.spread_M
-        widened_M = self.quantile_M / norm.ppf((1 + self.level) / 2)  # normal draws with the tails of the reference
+        widened_M = self.quantile_M / norm.ppf(
+            (1 + self.level) / 2
+        )  # normal draws with the tails of the reference
         drawn_RM = self.difference_M + widened_M * self.deviation_RM
         crosses_R = (drawn_RM.min(axis=1) <= 0) & (drawn_RM.max(axis=1) >= 0)
         log_compute_M = np.log(self.compute_M)
@@ -97,7 +101,9 @@ class Differences:
         log_compute_M = np.log(self.compute_M)
         lower = upper = None
         if first > 0:
-            lower = float(np.exp(_zeros(log_compute_M[first - 1 : first + 1], inside_M[first - 1 : first + 1])[0]))
+            lower = float(
+                np.exp(_zeros(log_compute_M[first - 1 : first + 1], inside_M[first - 1 : first + 1])[0])
+            )
         if last < len(inside_M) - 1:
             upper = float(np.exp(_zeros(log_compute_M[last : last + 2], inside_M[last : last + 2])[0]))
         within = np.abs(self.difference_M[first : last + 1])
@@ -107,7 +113,9 @@ class Differences:
             upper=upper,
             level=self.level,
             method=METHOD,
-            reason="" if lower and upper else "the set reaches an end of the range that both objectives cover",
+            reason=(
+                "" if lower and upper else "the set reaches an end of the range that both objectives cover"
+            ),
         )
 
 

@@ -24,7 +24,7 @@ from analysis.fitting.observations import Observations
 from analysis.fitting.options import FitOptions
 from analysis.fitting.problem import Problem
 from analysis.forms.form import Floats, Form
-from analysis.intervals.wild import wild_draws
+from analysis.intervals.wild import too_few, wild_draws
 
 NUM_REFITS = 499
 DATA_SCALES = ("scale_samples_seen", "scale_train_flops")  # what a multiple of the samples changes
@@ -59,11 +59,17 @@ def nested_tests(
     """The tests, from the least to the most restricted law, or none and the reason why."""
     base, other = studied.asked.form, rival.asked.form
     if base != other:
-        return (), f"{studied.objective} has a {base.name} and {rival.objective} a {other.name}: nothing to share"
+        return (
+            (),
+            f"{studied.objective} has a {base.name} and {rival.objective} a {other.name}: nothing to share",
+        )
     points = stacked(studied, rival)
     forms = restrictions(base)
     if len(points) <= 2 * len(base.parameters):
         return (), f"{len(points)} points do not test {2 * len(base.parameters)} parameters"
+    too_few_clusters = too_few(points.num_clusters)
+    if too_few_clusters:
+        return (), too_few_clusters
     levels: list[_Level] = []
     for name, shared in forms:
         levels.append(_fitted(name, JointForm(base=base, shared=shared), points, studied, levels))
@@ -159,9 +165,7 @@ def _drawn_statistics(
     residual_N = level.problem.residuals(level.theta_1P)[0] / np.sqrt(level.problem.weight_N)
     target_RN = level.problem.target_N + residual_N - sign_RN * residual_N
     restricted = descend(level.problem, np.tile(level.theta_1P, (num_refits, 1)), target_RN=target_RN)
-    free: Minima = descend(
-        against.problem, _opened(level, against, restricted.theta_RP), target_RN=target_RN
-    )
+    free: Minima = descend(against.problem, _opened(level, against, restricted.theta_RP), target_RN=target_RN)
     dropped = len(against.form.parameters) - len(level.form.parameters)
     left = len(points) - len(against.form.parameters)
     return _f_statistic(restricted.objective_R, free.objective_R, dropped, left)
@@ -170,7 +174,9 @@ def _drawn_statistics(
 def _opened(level: _Level, against: _Level, theta_RP: Floats) -> Floats:
     """The same laws in the coordinates of the less restricted form."""
     parts = [level.form.part(theta_RP, side) for side in (0, 1)]
-    return np.stack([against.form.join(rival_P, studied_P) for rival_P, studied_P in zip(*parts, strict=True)])
+    return np.stack(
+        [against.form.join(rival_P, studied_P) for rival_P, studied_P in zip(*parts, strict=True)]
+    )
 
 
 def _f_statistic(restricted_R: Floats, free_R: Floats, dropped: int, left: int) -> Floats:

@@ -20,8 +20,12 @@ class Finding:
     compute: float  # FLOPs
     ratio: Interval
     extrapolated: bool  # uses a frontier beyond its points
-    decided_until: float | None  # largest compute up to which a ratio of 1 stays excluded; None: it is not excluded
-    identified_until: float | None  # largest compute up to which both ends stay closed; None: they are not here
+    decided_until: (
+        float | None
+    )  # largest compute up to which a ratio of 1 stays excluded; None: it is not excluded
+    identified_until: (
+        float | None
+    )  # largest compute up to which both ends stay closed; None: they are not here
     limit: float  # largest compute that was looked at
 
     @classmethod
@@ -35,7 +39,9 @@ class Finding:
             ratio=band.at(compute),
             extrapolated=band.is_extrapolated(compute),
             decided_until=_until(compute_M, np.concatenate([part.decided_M for part in bands]), compute),
-            identified_until=_until(compute_M, np.concatenate([part.identified_M for part in bands]), compute),
+            identified_until=_until(
+                compute_M, np.concatenate([part.identified_M for part in bands]), compute
+            ),
             limit=float(compute_M[-1]),
         )
 

@@ -73,11 +73,16 @@ class Side:
     def train_flops(self) -> Floats:
         """Training FLOPs [N] of the points: their own column, or samples x the cost of a sample of their tower.
 
-        ValueError where a point's tower is not on the menu.
+        ValueError where neither can be had, such as for a tower that is not on the menu.
         """
         covariates = self.fit.observations.covariates
         if "train_flops" in covariates:
             return covariates["train_flops"]
+        if not {"parameters", "samples_seen"} <= covariates.keys():
+            raise ValueError(
+                f"{self.objective}: the points have {sorted(covariates)}; "
+                "give train_flops, or parameters and samples_seen."
+            )
         away_NT = np.abs(np.log(covariates["parameters"][:, None] / self.menu.parameters_T))
         if away_NT.min(axis=1).max() > SAME_TOWER:
             row = int(away_NT.min(axis=1).argmax())
@@ -92,7 +97,9 @@ class Side:
 def incomparable(studied: Side, rival: Side) -> str:
     """Why two sides cannot be compared whatever their numbers, or ""."""
     if studied.metric != rival.metric:
-        return f"{studied.objective} has {studied.metric}, {rival.objective} has {rival.metric}: not one metric"
+        return (
+            f"{studied.objective} has {studied.metric}, {rival.objective} has {rival.metric}: not one metric"
+        )
     for side in (studied, rival):
         if side.kind == "loss" or side.fit.observations.error_N.max() > 1:
             return (

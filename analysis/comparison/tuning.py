@@ -12,10 +12,11 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 from scipy.integrate import quad
 from scipy.stats import norm
+
+from analysis.forms.form import Floats
 
 CELL = ["image_tower", "samples_seen"]
 
@@ -46,9 +47,14 @@ class TuningBudget:
             counts = sorted(set(self.num_settings["studied"]))
             told = " or ".join(map(str, counts))
             return f"every shared cell was tried with as many settings for both objectives ({told})"
-        (tower, samples), row = next(iter(self.unequal.iterrows()))  # type: ignore[misc]  # the index is the cell
-        example = f"{tower} at {samples:.4g} samples: {row['studied']} against {row['rival']}"
-        unequal = f"{len(self.unequal)} of {len(self.num_settings)} shared cells were not tuned equally ({example})"
+        first = self.unequal.reset_index().iloc[0]
+        example = (
+            f"{first['image_tower']} at {first['samples_seen']:.4g} samples: "
+            f"{first['studied']} against {first['rival']}"
+        )
+        unequal = (
+            f"{len(self.unequal)} of {len(self.num_settings)} shared cells were not tuned equally ({example})"
+        )
         if self.corrected:
             return f"{unequal}; errors are the expected best of the smaller number of settings"
         return f"{unequal}; correct the errors to the smaller number (equal_budget) or train the missing settings"
@@ -60,11 +66,11 @@ def tuning_budget(runs: pd.DataFrame, studied: str, rival: str) -> TuningBudget:
     `setting` names what was tuned (learning rate, weight decay, ...); seeds of a setting are one setting.
     """
     _need(runs, ["objective", *CELL, "setting"])
-    counts = runs.groupby(["objective", *CELL])["setting"].nunique()
-    sides = {
-        name: counts[objective] if objective in counts.index.levels[0] else counts.iloc[:0].droplevel(0)
+    counts = runs.groupby(["objective", *CELL])["setting"].nunique().reset_index()
+    sides = [
+        counts[counts["objective"] == objective].set_index(CELL)["setting"].rename(name)
         for name, objective in (("studied", studied), ("rival", rival))
-    }
+    ]
     return TuningBudget(num_settings=pd.concat(sides, axis=1, join="inner").sort_index())
 
 
@@ -92,14 +98,16 @@ def equal_budget(
     return pd.DataFrame(rows), dataclasses.replace(budget, corrected=True)
 
 
-def expected_best(error_K: Sequence[float] | np.ndarray[tuple[int], np.dtype[np.float64]], num: int) -> float:
+def expected_best(error_K: Sequence[float] | Floats, num: int) -> float:
     """The least error expected of `num` of K tried settings, drawn without replacement.
 
     The i-th best is the best drawn in choose(K - i, num - 1) of the choose(K, num) draws.
     """
     ordered = sorted(float(error) for error in error_K)
     if not 1 <= num <= len(ordered):
-        raise ValueError(f"the best of {num} of {len(ordered)} settings: num must be between 1 and {len(ordered)}.")
+        raise ValueError(
+            f"the best of {num} of {len(ordered)} settings: num must be between 1 and {len(ordered)}."
+        )
     draws = math.comb(len(ordered), num)
     return sum(
         error * math.comb(len(ordered) - rank, num - 1) / draws for rank, error in enumerate(ordered, start=1)
@@ -112,11 +120,17 @@ def expected_gain(num_settings: int, noise: float) -> float:
     For published results of which only the best is known.
     """
     if num_settings < 1 or noise < 0:
-        raise ValueError(f"best of {num_settings} with noise {noise}: needs at least 1 setting and noise >= 0.")
+        raise ValueError(
+            f"best of {num_settings} with noise {noise}: needs at least 1 setting and noise >= 0."
+        )
     if num_settings == 1:
         return 0.0
-    density = lambda z: z * num_settings * norm.pdf(z) * norm.sf(z) ** (num_settings - 1)  # noqa: E731
-    return -noise * float(quad(density, -12, 12)[0])
+
+    def least(z: float) -> float:
+        """z times the density of the smallest of K standard normals."""
+        return float(z * num_settings * norm.pdf(z) * norm.sf(z) ** (num_settings - 1))
+
+    return -noise * float(quad(least, -12, 12)[0])
 
 
 def _need(runs: pd.DataFrame, columns: list[str]) -> None:

@@ -25,8 +25,10 @@ from analysis.frontier import Menu
 
 CEILING = 0.999  # of 1,000 classes
 FLOOR = 0.1
-TOWERS: Mapping[str, tuple[float, float]] = MappingProxyType(  # parameters, training FLOPs per sample (6 x MACs)
-    {"S/16": (22e6, 28e9), "B/16": (86e6, 105e9), "L/16": (304e6, 369e9), "H/14": (632e6, 1.0e12)}
+TOWERS: Mapping[str, tuple[float, float]] = (
+    MappingProxyType(  # parameters, training FLOPs per sample (6 x MACs)
+        {"S/16": (22e6, 28e9), "B/16": (86e6, 105e9), "L/16": (304e6, 369e9), "H/14": (632e6, 1.0e12)}
+    )
 )
 SAMPLES = (128e6, 512e6, 1.28e9, 4e9, 13e9)
 
@@ -45,7 +47,9 @@ class Design:
     @property
     def cells(self) -> list[tuple[str, float]]:
         """Tower and samples of every cell."""
-        return [(tower, num) for tower, most in self.largest_samples.items() for num in SAMPLES if num <= most]
+        return [
+            (tower, num) for tower, most in self.largest_samples.items() for num in SAMPLES if num <= most
+        ]
 
     def seeds(self, tower: str, samples: float) -> int:
         """Runs of a cell."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -74,10 +73,11 @@ def collapsed_training_curves(
 def collapse_data(rows: pd.DataFrame, floors: Mapping[str, float]) -> pd.DataFrame:
     """objective, run_id, samples_seen, loss (means of bins), share of the run, normalised reducible loss."""
     frames = []
-    for (objective, run_id), run in rows.dropna(subset=["loss"]).groupby(["objective", "run_id"]):
+    for key, run in rows.dropna(subset=["loss"]).groupby(["objective", "run_id"]):
+        objective, run_id = map(str, key)
         end = float(run["samples_seen"].max())
         final = float(run.loc[run["samples_seen"] >= (1 - FINAL) * end, "loss"].mean())
-        floor = floors.get(str(objective), 0.0)
+        floor = floors.get(objective, 0.0)
         if final <= floor:
             raise ValueError(
                 f"{run_id}: its final loss {final:.4g} is not above the floor {floor:.4g} of {objective}; "
@@ -114,7 +114,7 @@ def _draw_raw(axes: Axes, own: pd.DataFrame, name: str, colour: str, page: style
     style.label_log_axis(axes, "x", scientific=True, most=5)
     style.label_log_axis(axes, "y", scientific=False)
     told = ends if len(ends) <= 3 else [ends[0], ends[-1]]
-    totals = sorted(own.groupby("run_id").apply(_total, include_groups=False))
+    totals = sorted(_total(run) for _, run in own.groupby("run_id"))
     seen = totals if len(ends) <= 3 else [totals[0], totals[-1]]
     return [
         Label(text=f"{words.short(total)} samples", anchors=[(samples, loss)], colour=text_colour(shade))
@@ -148,8 +148,7 @@ def _draw_runs(
     ends = []
     for rank, run_id in enumerate(order):
         run = own[own["run_id"] == run_id]
-        pale = 0.6 * (1 - rank / max(len(order) - 1, 1))
-        shade = str(mpl.colors.to_hex([(1 - pale) * part + pale for part in mpl.colors.to_rgb(colour)]))
+        shade = style.paler(colour, 0.6 * (1 - rank / max(len(order) - 1, 1)))
         axes.plot(run[x], run[y], color=shade, linewidth=page.line * 0.55, zorder=3, gid=f"{y}.{run_id}")
         ends.append((float(run[x].iloc[-1]), float(run[y].iloc[-1]), shade))
     return ends

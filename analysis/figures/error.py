@@ -13,16 +13,14 @@ from analysis.figures import key, lettering, style
 from analysis.figures.curves import frontier_curve, runs_of
 from analysis.figures.drawing import Drawing, file_name
 from analysis.figures.error_words import error_alt, error_caption
+from analysis.figures.frontier import DASHES, MEAN_ALPHA, NEW_RUN_ALPHA, draw_frontier
 from analysis.figures.labels import Label, place_labels
 from analysis.figures.provenance import filter_facts, fit_facts, provenance
 from analysis.figures.runs import draw_pareto, draw_runs, draw_without_score, scored_limits
 from analysis.filters import error_label, is_loss
 from analysis.study.study import MetricStudy
 
-MEAN_ALPHA, NEW_RUN_ALPHA = 0.30, 0.12
-DASHES = (2.5, 1.5)
 NEAR_GUESSING = 1.15  # the error of guessing is drawn if it is within this factor of the largest error
-LABEL_PLACES = (0.93, 0.8, 0.6, 0.4, 0.2, 0.05)  # along a curve, preferred first
 Curves = Mapping[str, pd.DataFrame | None]
 
 
@@ -43,7 +41,7 @@ def error_versus_compute(study: MetricStudy, *, width: style.Width = "full") -> 
                 axes.set_title(panel[0], fontweight="bold")
         key.add_key(figure, page, _entries(study, runs, curves, page))
         place_labels(figure, wanted)
-    stem = study.metric.replace(".", "_").removesuffix("_loss") + ("_loss" if is_loss(study.metric) else "")
+    stem = study.metric.replace(".", "_").replace("_loss_loss", "_loss")
     return Drawing(
         name=file_name(f"{stem}_versus_compute", width),
         title=f"{error_label(study.metric)} versus training compute",
@@ -69,7 +67,7 @@ def _draw(
     looks = style.looks_of(study.table, list(study.sides))
     runs = runs[runs["objective"].isin(names)]
     axes.set(xscale="log", yscale="log", xlabel=lettering.flops_label(page), ylabel=error_label(study.metric))
-    notes = [note for name in names for note in _draw_curve(axes, name, curves[name], page, looks)]
+    notes = [note for name in names for note in draw_frontier(axes, name, curves[name], page, looks)]
     draw_runs(axes, runs, page, looks)
     draw_pareto(axes, runs, page, looks)
     _set_limits(axes, runs, page)
@@ -81,48 +79,12 @@ def _draw(
     return notes
 
 
-def _draw_curve(
-    axes: Axes, name: str, curve: pd.DataFrame | None, page: style.Page, looks: style.Looks
-) -> list[Label]:
-    """The frontier of an objective: solid where runs were fitted, dashed and paler beyond; its name as a label."""
-    if curve is None:
-        return []
-    colour = looks.colours[name]
-    for beyond, part in (("", ~curve["extrapolated"]), (".extrapolated", _from_last(curve))):
-        rows = curve[part]
-        pale = 0.55 if beyond else 1.0
-        style_of = {"color": colour, "linewidth": page.line, "zorder": 3.5}
-        dashes = {"linestyle": (0, DASHES)} if beyond else {}
-        axes.plot(rows["train_flops"], rows["error"], **style_of, **dashes, gid=f"frontier.{name}{beyond}")
-        for band, alpha in (("new_run", NEW_RUN_ALPHA), ("mean", MEAN_ALPHA)):
-            _draw_band(axes, rows, band, colour, alpha * pale, f"{band}.{name}{beyond}")
-    fitted = curve[~curve["extrapolated"]]
-    places = [fitted.iloc[round(share * (len(fitted) - 1))] for share in LABEL_PLACES]
-    anchors = [(float(row["train_flops"]), float(row["error"])) for row in places]
-    return [Label(text=name, anchors=anchors, colour=lettering.text_colour(colour), weight="bold")]
-
-
-def _draw_band(axes: Axes, rows: pd.DataFrame, band: str, colour: str, alpha: float, gid: str) -> None:
-    """The band where it exists; an open side reaches the edge of the axes."""
-    lower, upper = rows[f"{band}_lower"], rows[f"{band}_upper"]
-    if lower.isna().all() or rows.empty:
-        return
-    lower, upper = np.maximum(lower, 1e-9), np.minimum(upper, 1e9)
-    axes.fill_between(
-        rows["train_flops"], lower, upper, color=colour, alpha=alpha, linewidth=0, gid=gid, zorder=1.5
-    )
-
-
-def _from_last(curve: pd.DataFrame) -> pd.Series[bool]:
-    """The extrapolated rows with the last fitted one, so that the curve has no gap."""
-    return curve["extrapolated"] | curve["extrapolated"].shift(-1, fill_value=False)
-
-
 def _set_limits(axes: Axes, runs: pd.DataFrame, page: style.Page) -> None:
     """Limits that show every run; bands may leave the axes."""
     compute, errors = scored_limits(runs)
     axes.set_xlim(*style.padded_log_limits(compute, low=0.05, high=0.05, least_factor=10))
-    low = 0.16 if runs["standing"].isin(("not finished", "sealed")).any() else 0.07
+    low = 0.16 if (runs["standing"] == "not finished").any() else 0.07
+    low = 0.26 if (runs["standing"] == "sealed").any() else low
     high = 0.14 if (runs["standing"] == "failed").any() else 0.07
     axes.set_ylim(*style.padded_log_limits(errors, low=low, high=high, least_factor=1.15))
     style.label_log_axis(axes, "x", scientific=True, most=page.most_ticks)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -61,7 +60,7 @@ def _draw(axes: Axes, rows: pd.DataFrame, colour: str, metric: str, page: style.
     axes.set(xscale="log", yscale="log", ylabel=error_label(metric), xlabel="parameters of the image tower")
     computes, labels = sorted(rows["train_flops"].unique()), []
     for rank, compute in enumerate(computes):
-        shade = _shade(colour, rank, len(computes))
+        shade = style.paler(colour, 0.55 * (1 - (rank + 1) / len(computes)))
         level = rows[rows["train_flops"] == compute]
         for kind, look in _looks(page, shade).items():
             part = level[level["kind"] == kind]
@@ -79,7 +78,7 @@ def _draw(axes: Axes, rows: pd.DataFrame, colour: str, metric: str, page: style.
     return labels
 
 
-def _looks(page: style.Page, shade: str) -> dict[str, dict[str, object]]:
+def _looks(page: style.Page, shade: str) -> dict[str, style.Look]:
     line = {"color": shade, "linewidth": page.line * 0.75}
     tick = {"linestyle": "none", "marker": "|", "color": shade, "markersize": page.marker * 2.2, "zorder": 5}
     dot = {"linestyle": "none", "marker": "o", "color": shade, "markersize": page.marker * 0.85}
@@ -90,13 +89,6 @@ def _looks(page: style.Page, shade: str) -> dict[str, dict[str, object]]:
         "polynomial bottom": {**tick, "markeredgewidth": 1.8},
         "surface bottom": {**tick, "markeredgewidth": 0.9},
     }
-
-
-def _shade(colour: str, rank: int, count: int) -> str:
-    """The colour mixed with white, least for the largest compute."""
-    share = 0.55 * (1 - rank / max(count - 1, 1)) if count > 1 else 0.0
-    mixed = [(1 - share) * part + share for part in mpl.colors.to_rgb(colour)]
-    return str(mpl.colors.to_hex(mixed))
 
 
 def _entries(page: style.Page, data: pd.DataFrame) -> list[key.Entry]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnchoredOffsetbox, DrawingArea, HPacker, TextArea, VPacker
 from matplotlib.patches import Rectangle
@@ -80,9 +81,9 @@ def add_key(figure: Figure, page: style.Page, groups: Sequence[Sequence[Entry]])
     height = float(figure.get_figheight())
     figure.set_figheight(height + points / 72)
     engine = figure.get_layout_engine()
-    assert engine is not None, "figures are laid out"
+    assert isinstance(engine, ConstrainedLayoutEngine), "style.new_figure lays out"
     engine.set(rect=(0, 0, 1, height / (height + points / 72)))
-    packed = [
+    packed: list[Artist] = [
         HPacker(
             children=[_packed(entry, page) for entry in row],
             sep=_ENTRY_SPACE * page.ticks,

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from analysis.figures.style import INK
@@ -139,6 +139,6 @@ def _words(figure: Figure, axes: Axes) -> list[Bbox]:
     return [_box(text) for text in axes.texts if text.get_text() and text.get_visible()]
 
 
-def _box(text: Annotation) -> Bbox:
-    renderer = text.figure.canvas.get_renderer()
-    return Bbox(text.get_window_extent(renderer))
+def _box(text: Text) -> Bbox:
+    """The words alone: an annotation may reach to what it annotates."""
+    return Bbox(Text.get_window_extent(text).get_points())

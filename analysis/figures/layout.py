@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from analysis.figures import lettering, style
 from analysis.figures.labels import Label
 
-REFERENCE = {"color": style.GREY, "linewidth": 0.9, "linestyle": (0, (4, 3)), "zorder": 1.8}
+REFERENCE: style.Look = {"color": style.GREY, "linewidth": 0.9, "linestyle": (0, (4, 3)), "zorder": 1.8}
 """How reference lines look: ratio 1, difference 0, predicted = measured."""
 
 

@@ -14,6 +14,7 @@ from analysis.figures.labels import place_labels
 from analysis.figures.layout import REFERENCE, empty_panel, hide_inner_labels, panel_figure, reference_label
 from analysis.figures.provenance import fit_facts, provenance
 from analysis.fitting.fit import Fit
+from analysis.forms.form import Floats
 from analysis.intervals.profile import Profile
 
 TOP = 2.6  # of the threshold: how far up a panel shows
@@ -81,7 +82,7 @@ def readable(parameter: str) -> str:
     return f"{kind} of {covariate}" if covariate else kind
 
 
-def _rise(profile: Profile) -> np.ndarray:
+def _rise(profile: Profile) -> Floats:
     least = profile.objective_G.min()
     return np.asarray((profile.objective_G - least) / max(profile.threshold - least, 1e-300))
 
@@ -110,7 +111,7 @@ def _draw(axes: Axes, profile: Profile, colour: str, page: style.Page) -> None:
     )
     axes.set_ylabel("rise / threshold")
     if logarithmic:
-        style.label_log_axis(axes, "x", scientific=high < 1e-2 or low > 1e4, most=4)
+        style.label_log_axis(axes, "x", scientific=low < 1e-3 or high > 1e4, most=4)
     for end, place, arrow in ((interval.lower, low, "<"), (interval.upper, high, ">")):
         if end is None:
             axes.plot(
@@ -122,7 +123,7 @@ def _draw(axes: Axes, profile: Profile, colour: str, page: style.Page) -> None:
     )
 
 
-def _limits(profile: Profile, rise_G: np.ndarray, logarithmic: bool) -> tuple[float, float]:
+def _limits(profile: Profile, rise_G: Floats, logarithmic: bool) -> tuple[float, float]:
     """The values where the rise is in view; on an open side a while on, as nothing changes there."""
     interval = profile.interval
     shown = profile.grid_G[rise_G <= TOP]

@@ -52,7 +52,7 @@ def fit_facts(fit: Fit | None) -> dict[str, Any]:
     """Form, status, reason, options, parameters and evidence of a fit; the run_ids and clusters it saw."""
     if fit is None:
         return {"status": "no points"}
-    return plain(
+    facts: dict[str, Any] = plain(
         {
             "form": fit.form.name,
             "formula": fit.form.formula,
@@ -66,6 +66,7 @@ def fit_facts(fit: Fit | None) -> dict[str, Any]:
             "num_clusters": fit.observations.num_clusters,
         }
     )
+    return facts
 
 
 def filter_facts(selection: Selection) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from analysis.figures.drawing import Drawing, file_name
 from analysis.figures.labels import Label, place_labels
 from analysis.figures.layout import REFERENCE, compute_axis, empty_panel, panel_figure, reference_label
 from analysis.figures.provenance import provenance
-from analysis.figures.regions import draw_extrapolated, draw_open_ends, draw_unidentified
+from analysis.figures.regions import Mask, draw_extrapolated, draw_open_ends, draw_unidentified
 from analysis.filters import error_label
 
 BAND_ALPHA = 0.22
@@ -91,20 +91,14 @@ def _draw(
         zorder=1.5,
         gid="band",
     )
-    inside = data.where(~data["extrapolated"] & np.isfinite(data["ratio"]))
-    outside = data.where(
-        (data["extrapolated"] | data["extrapolated"].shift(-1, fill_value=False)) & np.isfinite(data["ratio"])
-    )
-    axes.plot(compute_M, inside["ratio"], color=colour, linewidth=page.line, zorder=3, gid="ratio")
-    axes.plot(
-        compute_M,
-        outside["ratio"],
-        color=colour,
-        linewidth=page.line,
-        linestyle=(0, (2.5, 1.5)),
-        zorder=3,
-        gid="ratio.extrapolated",
-    )
+    for gid, mask, width, dashes in (
+        ("ratio", bounded & ~beyond_M, 1.0, ()),
+        ("ratio.extrapolated", bounded & beyond_M, 1.0, (2.5, 1.5)),
+        ("ratio.unbounded", ~bounded, 0.5, (1.0, 1.0)),
+    ):
+        rows = data.where(_with_neighbours(mask) & np.isfinite(data["ratio"]))
+        look: style.Look = {"color": colour, "linewidth": width * page.line, "zorder": 3, "gid": gid}
+        axes.plot(compute_M, rows["ratio"], linestyle=(0, dashes) if dashes else "-", **look)
     axes.axhline(1.0, **REFERENCE)
     for mask, up in ((open_below & bounded, False), (open_above & bounded, True)):
         draw_open_ends(axes, compute_M, mask, page, colour, up=up)
@@ -120,12 +114,17 @@ def _draw(
     ]
 
 
+def _with_neighbours(mask_M: Mask) -> Mask:
+    """The mask with the next compute, so that the parts of a curve meet."""
+    return np.asarray(mask_M | np.append(False, mask_M[:-1]))
+
+
 def _sides(axes: Axes, studied: str) -> list[Label]:
     """What it means to be above and below 1, near the left end of the axes."""
     low, high = np.log(axes.get_xlim())
     bottom, top = np.log(axes.get_ylim())
     labels = []
-    for text, height in (("more", 0.8 * top), ("less", 0.85 * bottom)):
+    for text, height in (("more", 0.8 * top), ("less", 0.75 * bottom)):
         places = [low + share * (high - low) for share in (0.2, 0.5, 0.75)]
         anchors = [(float(np.exp(place)), float(np.exp(height))) for place in places]
         labels.append(Label(text=f"{studied} needs {text} compute", anchors=anchors, colour=style.GREY))

@@ -83,7 +83,7 @@ def _draw(
     axes.axhline(0.0, **REFERENCE)
     for (objective, tower), rows in data.groupby(["objective", "image_tower"], sort=False):
         looked = marker_of(str(tower), looks.colours[str(objective)], page, looks, filled=True)
-        place = {"gid": f"residual.{covariate}.{objective}.{tower}", "zorder": 3}
+        place: style.Look = {"gid": f"residual.{covariate}.{objective}.{tower}", "zorder": 3}
         axes.plot(rows[covariate], rows["residual"], **looked, **place)
     axes.set_xlim(*style.padded_log_limits(list(data[covariate].dropna()), least_factor=3))
     most = float(data["residual"].abs().max()) or 1e-6
@@ -106,14 +106,15 @@ def _entries(data: pd.DataFrame, looks: style.Looks, page: style.Page) -> list[l
 def _message(study: MetricStudy, data: pd.DataFrame) -> str:
     parts = []
     for name, side in study.sides.items():
-        rows = data[data["objective"] == name]["residual"] if len(data) else data
+        rows = data[data["objective"] == name]
         if not len(rows):
             parts.append(f"{name} has no law: {side.reason}")
             continue
-        worst = data.loc[rows.abs().idxmax()]
+        worst = rows.sort_values("residual", key=abs, kind="stable").to_dict("records")[-1]
+        spread = float(np.std(rows["residual"]))
         parts.append(
-            f"residuals of {name} have a standard deviation of {words.number(float(rows.std(ddof=0)))} over "
-            f"{words.counted(len(rows), 'run')}, the largest is {words.number(float(worst['residual']))} "
+            f"residuals of {name} have a standard deviation of {words.number(spread)} over "
+            f"{words.counted(len(rows), 'run')}, the largest is {words.number(worst['residual'])} "
             f"({worst['run_id']})"
         )
     return " ".join(words.sentence(part) for part in parts)

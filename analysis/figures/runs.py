@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -78,9 +76,7 @@ def draw_without_score(axes: Axes, runs: pd.DataFrame, page: style.Page, looks: 
     return notes
 
 
-def marker_of(
-    tower: str, colour: str, page: style.Page, looks: style.Looks, *, filled: bool
-) -> Mapping[str, object]:
+def marker_of(tower: str, colour: str, page: style.Page, looks: style.Looks, *, filled: bool) -> style.Look:
     """How a marker of a tower looks, as arguments of Axes.plot."""
     marker = looks.markers[tower]
     return {

@@ -130,7 +130,7 @@ def _message(study: MetricStudy, data: pd.DataFrame, by: By) -> str:
         if runs.empty:
             parts.append(f"{name}: {side.reason}")
             continue
-        best = runs.loc[runs["error"].idxmin()]
+        best = runs.sort_values("error", kind="stable").to_dict("records")[0]
         parts.append(
             f"{name}: {words.counted(runs['slice'].nunique(), 'slice')} of {words.counted(len(runs), 'run')}, least "
             f"error {words.number(best['error'])} ({best['image_tower']}, {words.short(best['samples_seen'])} samples)"

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import matplotlib as mpl
+import matplotlib.colors
 import matplotlib.style
 import numpy as np
 import pandas as pd
@@ -21,6 +22,8 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullFor
 FLOPS_LABEL = "training FLOPs (model, 2 x multiply-adds, forward + backward)"
 
 Width = Literal["full", "column"]
+Look = Mapping[str, Any]
+"""Keyword arguments of a drawing method."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,6 +123,12 @@ class Looks:
 def looks_of(table: pd.DataFrame, objectives: Sequence[str]) -> Looks:
     """The looks of every figure of a study: `table` and `objectives` are those of the whole study."""
     return Looks(colours=objective_colours(objectives), markers=tower_markers(table))
+
+
+def paler(colour: str, share: float) -> str:
+    """The colour mixed with so much white."""
+    red, green, blue = ((1 - share) * part + share for part in mpl.colors.to_rgb(colour))
+    return str(mpl.colors.to_hex((red, green, blue)))
 
 
 def tower_markers(table: pd.DataFrame) -> dict[str, str]:

@@ -19,7 +19,9 @@ Rows = npt.NDArray[np.int64]
 MAX_STEPS = 400
 LEAST_DAMPING, MOST_DAMPING = 1e-12, 1e12
 FIRST_DAMPING, RELAXED, DAMPED = 1e-3, 0.2, 4.0  # at the start; factors after a better and a worse step
-MAJORISED = 10.0  # damping from 1 / this on counts points beyond delta with the weight that majorises their loss
+MAJORISED = (
+    10.0  # damping from 1 / this on counts points beyond delta with the weight that majorises their loss
+)
 SMALL_STEP = 1e-11  # of theta: no digit that is printed changes any more
 SMALL_GAIN = 1e-12  # of the objective
 
@@ -50,7 +52,11 @@ def descend(
     """
     delta_R = np.asarray(delta_R, dtype=float) * np.ones(len(theta_RP))
     slope = Landscape(
-        problem=problem, delta_R=delta_R, target_RN=target_RN, multiplicity_RN=multiplicity_RN, bounds=problem.bounds
+        problem=problem,
+        delta_R=delta_R,
+        target_RN=target_RN,
+        multiplicity_RN=multiplicity_RN,
+        bounds=problem.bounds,
     )
     theta_RP = np.clip(theta_RP, *slope.bounds)
     objective_R, damping_R = slope.objective(theta_RP), np.full(len(theta_RP), FIRST_DAMPING)
@@ -106,7 +112,9 @@ class Landscape:
         free_RPP = ~(held_RP[:, :, None] | held_RP[:, None, :])
         curvature_RPP = np.swapaxes(scaled_RNP * (weight_RN * kept_RN)[..., None], 1, 2) @ scaled_RNP
         diagonal_RP = damping_R[:, None] + held_RP
-        system_RPP = np.where(free_RPP, curvature_RPP, 0.0) + diagonal_RP[..., None] * np.eye(held_RP.shape[1])
+        system_RPP = np.where(free_RPP, curvature_RPP, 0.0) + diagonal_RP[..., None] * np.eye(
+            held_RP.shape[1]
+        )
         downhill_RP = np.where(held_RP, 0.0, -gradient_RP)
         step_RP = np.linalg.solve(system_RPP, downhill_RP[..., None])[..., 0] / size_RP
         largest = self.problem.form.largest_step

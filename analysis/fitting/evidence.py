@@ -32,7 +32,9 @@ class Evidence:
     bounds_hit: tuple[str, ...]  # parameters at a bound of the form
     lower_bounds_hit: tuple[str, ...]  # those of them that are at their lower one
     condition: float  # of the weighted Jacobian, columns scaled to 1; inf where a parameter changes nothing
-    confounded: tuple[str, ...]  # parameters that change together, or change nothing, in its flattest direction
+    confounded: tuple[
+        str, ...
+    ]  # parameters that change together, or change nothing, in its flattest direction
     explained_share: float  # of the objective of the best constant
     residual_scale: float  # robust standard deviation of the weighted residuals, for the degrees of freedom
     degrees_of_freedom: int
@@ -61,7 +63,7 @@ def weigh(problem: Problem, found: Search) -> Evidence:
         condition=condition,
         confounded=confounded,
         explained_share=1 - found.objective / found.constant_objective if found.constant_objective else 0.0,
-        residual_scale=float(residual_scale(residual_N)) * float(np.sqrt(len(residual_N) / max(freedom, 1))),
+        residual_scale=float(residual_scale(residual_N, len(names))),
         degrees_of_freedom=freedom,
     )
 
@@ -75,4 +77,3 @@ def identifiability(jacobian_NP: Floats, names: tuple[str, ...]) -> tuple[float,
     share_P = np.abs(direction_SP[-1]) / np.abs(direction_SP[-1]).max()
     confounded = tuple(name for name, share in zip(names, share_P, strict=True) if share > 0.1)
     return (float(size_S[0] / size_S[-1]) if size_S[-1] > 0 else np.inf), confounded
-

@@ -87,9 +87,11 @@ def fit_form(
         return dataclasses.replace(blank, status=status, reason=reason)
     found = search(problem)
     evidence = weigh(problem, found)
-    simpler = next((form.limits[name] for name in evidence.lower_bounds_hit if name in form.limits), None)
-    if simpler is not None:
-        return _simplified(fit_form(observations, simpler, options, references=references), form, evidence)
+    for name in evidence.lower_bounds_hit:
+        if name in form.limits:
+            return _simplified(
+                fit_form(observations, form.limits[name], options, references=references), form, name
+            )
     status, reason = _verdict(evidence)
     law = problem.law(found.theta_P) if status is FitStatus.OK else None
     return dataclasses.replace(blank, status=status, reason=reason, law=law, evidence=evidence)
@@ -115,10 +117,9 @@ def _too_few(number: int, what: str, form: Form) -> str:
     return f"{number} {what}, at least {least} are needed for the {least - 1} parameters of {form.name}"
 
 
-def _simplified(fit: Fit, asked: Form, evidence: Evidence) -> Fit:
+def _simplified(fit: Fit, asked: Form, parameter: str) -> Fit:
     """The fit of the simpler form, with the note that it was not the one asked for."""
-    limits = " and ".join(name for name in evidence.lower_bounds_hit if name in asked.limits)
-    note = f"{limits} of {asked.name} ended at 0: the law is a {fit.form.name}"
+    note = f"{parameter} of {asked.name} ended at 0, so the law is a {fit.form.name}"
     return dataclasses.replace(fit, asked=asked, note=f"{note}; {fit.note}" if fit.note else note)
 
 

@@ -16,9 +16,16 @@ LARGEST_DELTA = 1e200  # stands for infinity: no residual is beyond it
 BISECTIONS = 80  # halves an interval to less than double precision
 
 
-def residual_scale(residual_RN: Floats) -> Floats:
-    """Robust standard deviation [R] of residuals around 0: their median absolute value, made consistent."""
-    return np.asarray(CONSISTENT * np.median(np.abs(residual_RN), axis=-1))
+def residual_scale(residual_RN: Floats, num_parameters: int) -> Floats:
+    """Robust standard deviation [R] of residuals around 0: their median absolute value, made consistent.
+
+    The smallest `num_parameters` of them are left out (DuMouchel & O'Brien 1989): a law can pass through so many
+    points, and with few points the median would be among those.
+    """
+    size_RN = np.sort(np.abs(residual_RN), axis=-1)
+    return np.asarray(
+        CONSISTENT * np.median(size_RN[..., min(num_parameters, size_RN.shape[-1] - 1) :], axis=-1)
+    )
 
 
 def huber(residual_RN: Floats, delta_R: Floats) -> Floats:

@@ -43,7 +43,9 @@ def polish(problem: Problem, theta_P: Floats, delta: float) -> Polished:
         there_S = landscape.objective(moved_SP, np.zeros(len(SHARES), dtype=np.int64))
         best = int(np.argmin(there_S))
         if not there_S[best] < objective:
-            promised *= SHARES[-1]  # downhill it is: where no share of it helps, the ground bends up that much sooner
+            promised *= SHARES[
+                -1
+            ]  # downhill it is: where no share of it helps, the ground bends up that much sooner
             break
         theta_P, objective = moved_SP[best], float(there_S[best])
         step_P, promised = _newton(landscape, theta_P)

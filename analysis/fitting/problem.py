@@ -14,7 +14,9 @@ from analysis.fitting.observations import Observations
 from analysis.fitting.options import FitOptions, Residual
 from analysis.forms.form import Floats, Form, Law
 
-LEAST_ERROR = 1e-9  # below it (and above 1 - it, for logits) targets go on as straight lines: finite for any law
+LEAST_ERROR = (
+    1e-9  # below it (and above 1 - it, for logits) targets go on as straight lines: finite for any law
+)
 MOST_SEED_POINTS = 1_000  # more do not move a seed by a step of the grid
 
 
@@ -99,9 +101,7 @@ class Problem:
         rows = np.lexsort(self.x_NK.T)
         if len(rows) > MOST_SEED_POINTS:
             rows = rows[np.linspace(0, len(rows) - 1, MOST_SEED_POINTS).astype(np.int64)]
-        theta_SP = self.form.seeds(
-            self.x_NK[rows], self.error_N[rows], raw_weight_N[rows], count
-        )
+        theta_SP = self.form.seeds(self.x_NK[rows], self.error_N[rows], raw_weight_N[rows], count)
         return np.asarray(np.clip(theta_SP, *self.bounds))
 
 

@@ -118,7 +118,7 @@ def _huber(problem: Problem, minima: Minima) -> tuple[float, Minima]:
     delta = np.inf
     for _ in range(SCALE_ROUNDS):
         best_P = minima.theta_RP[int(np.argmin(minima.objective_R))]
-        delta = HUBER_SCALES * float(residual_scale(problem.residuals(best_P[None]))[0])
+        delta = HUBER_SCALES * float(residual_scale(problem.residuals(best_P[None]), len(best_P))[0])
         if delta <= EXACT * spread(problem):
             return np.inf, minima
         minima = graduated(problem, minima, delta)
@@ -143,11 +143,9 @@ def spread(problem: Problem) -> float:
 def _absolute(problem: Problem, starts_SP: Floats, minima: Minima) -> Search:
     """The best corner of the absolute values."""
     best_P = minima.theta_RP[int(np.argmin(minima.objective_R))]
-    delta = LIMIT * float(residual_scale(problem.residuals(best_P[None]))[0])
+    delta = LIMIT * float(residual_scale(problem.residuals(best_P[None]), len(best_P))[0])
     if delta > EXACT * LIMIT * spread(problem):
-        minima = _joined(
-            graduated(problem, minima, delta), descend(problem, starts_SP.copy(), delta_R=delta)
-        )
+        minima = _joined(graduated(problem, minima, delta), descend(problem, starts_SP.copy(), delta_R=delta))
         starts_SP = np.concatenate([starts_SP, starts_SP])
     objective_S = np.abs(problem.residuals(minima.theta_RP)).sum(axis=1)
     corners: list[tuple[int, Corner]] = []

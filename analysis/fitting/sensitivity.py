@@ -32,7 +32,9 @@ def delta_sensitivity(fit: Fit, deltas: Sequence[float] | None = None) -> tuple[
     assert fit.evidence is not None, "a law has evidence"
     chosen = [scale * fit.evidence.residual_scale for scale in SCALES] if deltas is None else list(deltas)
     if not all(delta > 0 for delta in chosen):
-        raise ValueError(f"{fit.form.name}: deltas must be positive, not {chosen}; give them for an exact fit.")
+        raise ValueError(
+            f"{fit.form.name}: deltas must be positive, not {chosen}; give them for an exact fit."
+        )
     return tuple(
         DeltaFit(huber_delta=delta, fit=_refit(fit, form, law.references, delta)) for delta in sorted(chosen)
     )

@@ -39,9 +39,13 @@ class Bounded(Form):
     def __post_init__(self) -> None:
         floor = 0.0 if self.fixed_floor is None else self.fixed_floor
         if not 0 < self.ceiling <= 1 or not 0 <= floor < self.ceiling or not 1 <= len(self.terms) <= 3:
-            raise ValueError(f"{self}: needs 0 < ceiling <= 1, a floor in [0, ceiling) and one to three terms.")
+            raise ValueError(
+                f"{self}: needs 0 < ceiling <= 1, a floor in [0, ceiling) and one to three terms."
+            )
         if self.coupled and len(self.terms) == 1:
-            raise ValueError(f"{self}: the coupling of one power is part of its exponent; couple two or more.")
+            raise ValueError(
+                f"{self}: the coupling of one power is part of its exponent; couple two or more."
+            )
 
     @property
     def name(self) -> str:
@@ -76,7 +80,9 @@ class Bounded(Form):
         """Error rates are fractions."""
         if error_N.max() <= 1:
             return ""
-        return f"{self.name} is a law of error rates: errors are fractions of at most 1, not {error_N.max():g}"
+        return (
+            f"{self.name} is a law of error rates: errors are fractions of at most 1, not {error_N.max():g}"
+        )
 
     def predict(self, theta_RP: Floats, x_NK: Floats) -> Floats:
         """Errors [R, N]."""

@@ -58,7 +58,9 @@ def form_named(
         return _UNBOUNDED[bare](covariate or "train_flops", floor)
     if bare in _BOUNDED:
         if ceiling is None:
-            raise ValueError(f"{name} needs a ceiling: the error of guessing, 1 - 1 / classes for accuracies.")
+            raise ValueError(
+                f"{name} needs a ceiling: the error of guessing, 1 - 1 / classes for accuracies."
+            )
         surface, coupled, repeated = _BOUNDED[bare]
         bounded = Bounded(SURFACE if surface else (covariate or "train_flops",), ceiling, floor, coupled)
         return RepeatedData(bounded) if repeated else bounded

@@ -69,13 +69,21 @@ class Floored(Form):
         return [smallest + float(np.log(SMALLEST_FLOOR))], [smallest + FARTHEST]
 
     def projected(
-        self, basis_GNM: Floats, error_N: Floats, weight_N: Floats, grid_GL: Floats, axes: Sequence[Floats], count: int
+        self,
+        basis_GNM: Floats,
+        error_N: Floats,
+        weight_N: Floats,
+        grid_GL: Floats,
+        axes: Sequence[Floats],
+        count: int,
     ) -> Floats:
         """Seeds [S, P]: log amplitudes in closed form, the coordinates of the grid, the log floor."""
         if self.fixed_floor is None:
             basis_GNM = np.concatenate([basis_GNM, np.ones((*basis_GNM.shape[:2], 1))], axis=2)
         amplitude_GM, squared_G = project(basis_GNM, error_N - (self.fixed_floor or 0.0), weight_N)
-        best, num = spread_best(squared_G, grid_GL, axes, count), amplitude_GM.shape[1] - (self.fixed_floor is None)
+        best, num = spread_best(squared_G, grid_GL, axes, count), amplitude_GM.shape[1] - (
+            self.fixed_floor is None
+        )
         scale_SM = np.log(np.maximum(amplitude_GM[best, :num], VANISHING * error_N.min()))
         floor_SF = np.log(np.maximum(amplitude_GM[best, num:], SMALLEST_FLOOR * error_N.min()))
         return np.concatenate([scale_SM, grid_GL[best], floor_SF], axis=1)

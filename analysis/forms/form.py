@@ -139,5 +139,7 @@ class Law:
         )
         for name, column in zip(self.form.covariates, columns, strict=True):
             if not np.all(np.isfinite(column) & (column > 0)):
-                raise ValueError(f"{self.form.name}: {name} must be positive and finite, not {covariates[name]!r}.")
+                raise ValueError(
+                    f"{self.form.name}: {name} must be positive and finite, not {covariates[name]!r}."
+                )
         return np.stack([np.log(column).ravel() for column in columns], axis=1), columns[0].shape

@@ -17,9 +17,16 @@ import numpy as np
 
 from analysis.forms.form import Floats, Form, Law
 
-COEFFICIENTS = ("level", "slope", "curvature", "skew")  # of 1, x, x**2, x**3 with x = ln(covariate / reference)
+COEFFICIENTS = (
+    "level",
+    "slope",
+    "curvature",
+    "skew",
+)  # of 1, x, x**2, x**3 with x = ln(covariate / reference)
 FARTHEST_COEFFICIENT = 1e6  # in largest errors
-OFF_CENTRE = 0.15  # of the range of ln(covariate): a bottom nearer to either end rests on one side of the valley
+OFF_CENTRE = (
+    0.15  # of the range of ln(covariate): a bottom nearer to either end rests on one side of the valley
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -120,7 +127,11 @@ def valley(law: Law, lowest: float, highest: float) -> Valley:
         return Valley(status=ValleyStatus.CONCAVE, reason=f"the error has no minimum over {name}")
     low, high = float(np.log(lowest / reference)), float(np.log(highest / reference))
     if not low <= bottom <= high:
-        side = f"below the smallest {name}, {lowest:.3g}" if bottom < low else f"above the largest, {highest:.3g}"
+        side = (
+            f"below the smallest {name}, {lowest:.3g}"
+            if bottom < low
+            else f"above the largest, {highest:.3g}"
+        )
         return Valley(status=ValleyStatus.OUT_OF_RANGE, reason=f"the minimum over {name} is {side}")
     optimum = reference * float(np.exp(bottom))
     found = Valley(status=ValleyStatus.OK, optimum=optimum, error=float(law.predict(**{name: optimum})))

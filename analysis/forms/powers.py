@@ -35,7 +35,9 @@ class PowerSum(Floored):
         """additive_surface, saturating_power, power; with the fixed floor where there is one."""
         if len(self.terms) == 1 and not self.fixed_floor:
             return "saturating_power" if self.fixed_floor is None else "power"
-        return floor_name(("power", "additive_surface", "additive_volume")[len(self.terms) - 1], self.fixed_floor)
+        return floor_name(
+            ("power", "additive_surface", "additive_volume")[len(self.terms) - 1], self.fixed_floor
+        )
 
     @property
     def formula(self) -> str:
@@ -59,7 +61,9 @@ class PowerSum(Floored):
     def predict(self, theta_RP: Floats, x_NK: Floats) -> Floats:
         """Errors [R, N]."""
         sum_RN = power_terms(theta_RP, x_NK)[0].sum(axis=2)
-        return np.asarray(sum_RN + (np.exp(theta_RP[:, -1:]) if self.fixed_floor is None else self.fixed_floor))
+        return np.asarray(
+            sum_RN + (np.exp(theta_RP[:, -1:]) if self.fixed_floor is None else self.fixed_floor)
+        )
 
     def derivatives(self, theta_RP: Floats, x_NK: Floats) -> tuple[Floats, Floats]:
         """Errors [R, N] and derivatives [R, N, P]."""

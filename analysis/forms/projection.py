@@ -31,7 +31,9 @@ def grid(axes: Sequence[Floats]) -> Floats:
     return np.asarray(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes)))
 
 
-def spread_best(squared_G: Floats, place_GL: Floats, axes: Sequence[Floats], count: int) -> npt.NDArray[np.int64]:
+def spread_best(
+    squared_G: Floats, place_GL: Floats, axes: Sequence[Floats], count: int
+) -> npt.NDArray[np.int64]:
     """Rows [S] of the least squared errors, each more than `APART` steps from the others while there are such."""
     step_L = np.asarray([np.ptp(axis) / max(len(axis) - 1, 1) for axis in axes])
     left_G = np.ones(len(squared_G), dtype=bool)

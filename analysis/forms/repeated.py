@@ -40,7 +40,9 @@ class RepeatedData(Form):
     @property
     def name(self) -> str:
         """repeated_data_surface, or that of the bounded inner form."""
-        return "repeated_data_surface" if self.inner == PowerSum(TERMS) else f"repeated_data_{self.inner.name}"
+        return (
+            "repeated_data_surface" if self.inner == PowerSum(TERMS) else f"repeated_data_{self.inner.name}"
+        )
 
     @property
     def formula(self) -> str:

@@ -38,7 +38,9 @@ def exponent_bounds(x_NK: Floats) -> tuple[Floats, Floats]:
     return np.log(LEAST_DECAY / span_K), np.log(MOST_DECAY / span_K)
 
 
-def with_term_bounds(x_NK: Floats, size: float, lower: list[float], upper: list[float]) -> tuple[Floats, Floats]:
+def with_term_bounds(
+    x_NK: Floats, size: float, lower: list[float], upper: list[float]
+) -> tuple[Floats, Floats]:
     """Bounds [P] of power terms whose sum is of this size, followed by those of further parameters."""
     low_K, high_K = exponent_bounds(x_NK)
     middle, num = float(np.log(size)), x_NK.shape[1]

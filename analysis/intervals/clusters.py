@@ -126,7 +126,7 @@ def loss_slope(fit: Fit, residual_N: Floats) -> tuple[Floats, float]:
     delta = _huber_delta(fit, residual_N)
     if np.isinf(delta):
         return residual_N, 1.0
-    within = max(delta, CENTRE * float(residual_scale(residual_N)))
+    within = max(delta, CENTRE * float(residual_scale(residual_N, len(fit.form.parameters))))
     slope = float(np.mean(np.abs(residual_N) <= within)) * delta / within
     return huber_slope(residual_N, np.asarray(delta)), slope
 
@@ -141,7 +141,7 @@ def _huber_delta(fit: Fit, residual_N: Floats) -> float:
     if fit.options.loss == "squares":
         return np.inf
     if fit.options.loss == "absolute":
-        return ABSOLUTE * float(residual_scale(residual_N))
+        return ABSOLUTE * float(residual_scale(residual_N, len(fit.form.parameters)))
     assert fit.evidence is not None, "a fit with a law has evidence"
     return np.inf if fit.evidence.huber_delta is None else fit.evidence.huber_delta
 

@@ -16,7 +16,7 @@ from analysis.forms.form import Floats
 from analysis.intervals.clusters import Clusters
 
 STAGES = (100.0, 10.0, 1.0)  # times Huber's delta of the fit, on the way from the estimate to a held value
-SWEEPS = 2  # times every value is tried from the minima of its neighbours
+SWEEPS = 1  # times every value is tried from the minima of its neighbours
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

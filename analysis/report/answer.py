@@ -67,7 +67,8 @@ def answer(findings: SweepFindings) -> str:
 
 
 def grounds_of(findings: SweepFindings) -> list[str]:
-    """How sure the answer is, where it holds, and what else it hangs on; empty without a comparison at equal compute."""
+    """How sure the answer is, where it holds, and what else it hangs on; empty without a comparison at equal "
+    "compute."""
     comparison = findings.main.comparison
     if comparison is None or not len(comparison.compute_M):
         return []
@@ -133,7 +134,8 @@ def _crossing_sentence(comparison: Comparison) -> str:
     low, high = crossing.compute_range
     fitted = listed([f"{flops(place)}" for place in crossing.estimates])
     text = f"The fitted frontiers cross at {fitted} FLOPs" if fitted else "The fitted frontiers do not cross"
-    text += f" between {flops(low)} and {flops(high)}; P(no crossing there) is {probability(crossing.probability_none)}."
+    none = probability(crossing.probability_none)
+    text += f" between {flops(low)} and {flops(high)}; P(no crossing there) is {none}."
     if crossing.intervals:
         stretches = listed(
             [f"{flops(one.lower or low)} to {flops(one.upper or high)}" for one in crossing.intervals]
@@ -162,7 +164,7 @@ def _influence_sentence(findings: SweepFindings) -> str:
     table = findings.influence
     if table is None or not len(table) or not math.isfinite(table["change_without_run"].iloc[0]):
         return ""
-    row = table.loc[table["change_without_run"].abs().idxmax()]
+    row = table.iloc[int(table["change_without_run"].abs().argmax())]
     return (
         f"The single run that decides most is {row['run_id']}: without it the ratio is multiplied by "
         f"{number(float(row['factor_without_run']))}."
@@ -202,4 +204,8 @@ def _ratio(value: float) -> str:
 
 def _answer_colour(findings: SweepFindings) -> str:
     comparison = findings.main.comparison
-    return text_colour(style.objective_colours([comparison.studied])[comparison.studied]) if comparison else NEUTRAL
+    return (
+        text_colour(style.objective_colours([comparison.studied])[comparison.studied])
+        if comparison
+        else NEUTRAL
+    )

@@ -50,7 +50,9 @@ class Table:
     @property
     def groups(self) -> list[tuple[str, int]]:
         """(group, number of columns) from left to right."""
-        return [(name, len(list(part))) for name, part in itertools.groupby(one.group for one in self.columns)]
+        return [
+            (name, len(list(part))) for name, part in itertools.groupby(one.group for one in self.columns)
+        ]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,7 +123,6 @@ class Section:
     title: str
     blocks: tuple[Block, ...] = ()
     sections: tuple[Section, ...] = ()
-    has_wide_table: bool = False  # printed across the page
 
     @property
     def figures(self) -> list[Figure]:
@@ -133,9 +134,7 @@ class Section:
 def flattened(blocks: Sequence[Block]) -> list[Block]:
     """The blocks with those behind summaries in their places."""
     return [
-        one
-        for block in blocks
-        for one in (flattened(block.blocks) if isinstance(block, Folded) else [block])
+        one for block in blocks for one in (flattened(block.blocks) if isinstance(block, Folded) else [block])
     ]
 
 

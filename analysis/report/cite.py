@@ -33,7 +33,8 @@ def cite_blocks() -> list[Block]:
     """The entry of the harness, that of SuperClass, and the methods behind a summary."""
     code = code_version()
     text = (
-        "Cite this harness by its CITATION.cff as: The authors of the scaling harness, A DeepSpeed scaling harness for "
+        "Cite this harness by its CITATION.cff as: The authors of the scaling harness, A DeepSpeed scaling "
+        "harness for "
         f"vision-language pre-training, version {code['version']}, commit {code['commit']}. Cite SuperClass, whose "
         "method it studies, as:"
     )

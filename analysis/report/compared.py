@@ -10,7 +10,17 @@ from analysis.comparison.compare import Comparison
 from analysis.figures.words import interval, number
 from analysis.intervals.interval import Interval
 from analysis.report.answer import probability
-from analysis.report.blocks import Block, Cell, Paragraph, Points, Table, column, figure_cell, text_column, words
+from analysis.report.blocks import (
+    Block,
+    Cell,
+    Paragraph,
+    Points,
+    Table,
+    column,
+    figure_cell,
+    text_column,
+    words,
+)
 from analysis.report.findings import SweepFindings
 from analysis.wording import ABSENT, flops
 
@@ -49,15 +59,19 @@ def ratio_table(comparison: Comparison) -> Table:
         text_column("standing"),
     )
     last = len(comparison.compute_M) - 1
-    rows = [_ratio_row(comparison, index) for index in sorted({round(at) for at in np.linspace(0, last, ROWS)})]
+    rows = [
+        _ratio_row(comparison, index) for index in sorted({round(at) for at in np.linspace(0, last, ROWS)})
+    ]
     return Table(
         caption=f"{comparison.studied} against {comparison.rival} at equal compute",
         columns=columns,
         rows=(*rows, *_rows_beyond(comparison)),
         note=(
-            f"Ratio: the compute {comparison.studied} needs, over the compute {comparison.rival} needs, for the error "
+            f"Ratio: the compute {comparison.studied} needs, over the compute {comparison.rival} needs, for the "
+            "error "
             f"that {comparison.rival} reaches with the compute of the row; below 1 {comparison.studied} needs less. "
-            "Intervals are confidence sets of the ratio (Fieller); a dash is an open side. Compute is training FLOPs of "
+            "Intervals are confidence sets of the ratio (Fieller); a dash is an open side. Compute is training "
+            "FLOPs of "
             "everything that is trained: 2 per multiply-add, forward and backward, without recomputation."
         ),
     )
@@ -67,11 +81,15 @@ def _ratio_row(comparison: Comparison, index: int) -> tuple[Cell, ...]:
     compute = float(comparison.compute_M[index])
     errors = [float(comparison.studied_error_M[index]), float(comparison.rival_error_M[index])]
     difference = comparison.difference.at(index) if comparison.difference is not None else None
-    better = float(comparison.probability_better_M[index]) if len(comparison.probability_better_M) else math.nan
+    better = (
+        float(comparison.probability_better_M[index]) if len(comparison.probability_better_M) else math.nan
+    )
     return (
         figure_cell(flops(compute), compute),
         *(figure_cell(number(error), error) for error in errors),
-        figure_cell(interval(difference) if difference else ABSENT, difference.estimate if difference else None),
+        figure_cell(
+            interval(difference) if difference else ABSENT, difference.estimate if difference else None
+        ),
         *_ratio_cells(comparison.ratio_at(compute)),
         figure_cell(ABSENT if math.isnan(better) else probability(better), better),
         words(_standing(comparison, compute)),
@@ -130,7 +148,8 @@ def form_table(findings: SweepFindings) -> Table:
         columns=(text_column("form of both laws"), text_column("role"), column("ratio")),
         rows=tuple(rows),
         note=(
-            f"The ratio at {flops(comparison.reference_compute)} FLOPs, had both objectives been fitted with another form "
+            f"The ratio at {flops(comparison.reference_compute)} FLOPs, had both objectives been fitted with "
+            "another form "
             f"that is admissible for both. Statistical uncertainty of the form that is used: {interval(statistical)}."
         ),
     )
@@ -153,7 +172,12 @@ def nested_table(comparison: Comparison) -> Table:
     names = ("parameters shared", "F", "p (bootstrap)", "p (F)")
     return Table(
         caption="Nested laws: what the two objectives share",
-        columns=(text_column("hypothesis"), text_column("against"), *map(column, names), text_column("verdict")),
+        columns=(
+            text_column("hypothesis"),
+            text_column("against"),
+            *map(column, names),
+            text_column("verdict"),
+        ),
         rows=tuple(rows),
         note="Bootstrap p-values impose the hypothesis and flip clusters; those of F assume equal independent noise.",
     )
@@ -167,7 +191,11 @@ def metrics_table(findings: SweepFindings) -> Table:
         reason = "not two objectives with a law"
         if comparison is not None:
             reason = comparison.reason or "compared"
-        if comparison is not None and comparison.ratio is not None and comparison.reference_compute is not None:
+        if (
+            comparison is not None
+            and comparison.ratio is not None
+            and comparison.reference_compute is not None
+        ):
             ratio, p_value = comparison.ratio_at(comparison.reference_compute), comparison.p_value
             adjusted = findings.adjusted_p.get(metric)
             cells = [
@@ -183,7 +211,8 @@ def metrics_table(findings: SweepFindings) -> Table:
         columns=(text_column("metric"), *map(column, names), text_column("remark")),
         rows=tuple(rows),
         note=(
-            "Only error rates that both objectives were evaluated by are compared; losses measure different things. Holm's "
+            "Only error rates that both objectives were evaluated by are compared; losses measure different "
+            "things. Holm's "
             "adjustment bounds the chance of any false rejection among the metrics."
         ),
     )

@@ -28,12 +28,15 @@ def efficiency_table(table: pd.DataFrame) -> Table | None:
     )
     note = (
         "MFU is model FLOP utilisation: counted training FLOPs over what the devices could do at most in the seconds "
-        "that they trained (data sheet, or on a CPU a measured matrix product). Seconds per step are medians over the "
+        "that they trained (data sheet, or on a CPU a measured matrix product). Seconds per step are medians "
+        "over the "
         "rows of metrics. Shares are of the wall time of all attempts: goodput went into steps that count; lost are "
         "steps done again after a fault, and what dead attempts left unaccounted."
     )
     return (
-        Table(caption="Use of devices and time", columns=columns, rows=tuple(rows), note=note) if rows else None
+        Table(caption="Use of devices and time", columns=columns, rows=tuple(rows), note=note)
+        if rows
+        else None
     )
 
 
@@ -48,7 +51,9 @@ def _is_efficient(run: Mapping[str, Any]) -> bool:
 def _efficiency_row(run: Mapping[str, Any]) -> tuple[Cell, ...]:
     seconds = {phase: value_of(run, GOODPUT + phase) for phase in ("productive", *NOT_PRODUCTIVE)}
     total = sum(seconds.values())
-    rate, used = value_of(run, "measured_samples_per_second"), value_of(run, "measured_model_flops_utilisation")
+    rate, used = value_of(run, "measured_samples_per_second"), value_of(
+        run, "measured_model_flops_utilisation"
+    )
     steps = [value_of(run, f"measured_step_seconds.{name}") for name in STEP_PERCENTILES]
     shares = [value / total if total else float("nan") for value in seconds.values()]
     return (

@@ -11,18 +11,14 @@ from typing import Any
 import pandas as pd
 
 from analysis.comparison.holm import holm
-from analysis.filters import is_loss
 from analysis.intervals.profile import Profile, profile
-from analysis.load import SweepPlan, load_sweep, metric_columns, read_plan
+from analysis.load import SweepPlan, load_sweep, read_plan
 from analysis.report.holdout import Holdout, holdout_of, with_predictions
 from analysis.report.sensitivity import RatioByForm, influence_on_conclusion, ratio_by_form
 from analysis.study.ledger import LedgerRow, ledger
+from analysis.study.metrics import LOSS, metrics_of
 from analysis.study.study import MetricStudy, ObjectiveStudy, StudyOptions, study_metric
-from analysis.study.tuned import objectives_of
 from analysis.varied import what_varied
-
-LOSS = "held_out_loss.loss"
-PREFERRED = "linear_probe.top1"  # the metric of the answer, where none is asked for and runs have it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,34 +84,11 @@ def find(folder: Path, metric: str | None = None, options: StudyOptions = StudyO
     )
 
 
-def metrics_of(table: pd.DataFrame, asked: str | None = None) -> list[str]:
-    """The metrics that are studied: the asked one, the held-out loss, and every error rate that all objectives have.
-
-    Of recalls at several ranks only the most forgiving one is studied; the table of scores holds all.  Without `asked`
-    the first is PREFERRED, else the first error rate that was recorded, else the held-out loss.
-    """
-    recorded = metric_columns(table)
-    rates = [
-        name for name in recorded if not is_loss(name) and not name.endswith(("_recall_at_1", "_recall_at_5"))
-    ]
-    losses = [name for name in recorded if is_loss(name)]
-    shared = [name for name in rates if _everyone_has(table, name)]
-    first = asked or next(iter([PREFERRED] * (PREFERRED in rates) + shared + rates + losses), PREFERRED)
-    return list(dict.fromkeys([first, *([LOSS] if LOSS in losses else []), *shared]))
-
-
 def profiles_of(side: ObjectiveStudy) -> tuple[Profile, ...]:
     """A profile of every parameter of the law; none without a law."""
     if side.fit is None or side.fit.law is None:
         return ()
     return tuple(profile(side.fit, name) for name in side.fit.form.parameters)
-
-
-def _everyone_has(table: pd.DataFrame, metric: str) -> bool:
-    compared = objectives_of(table)[:2]
-    return len(compared) > 1 and all(
-        table.loc[table["objective"] == name, metric].notna().any() for name in compared
-    )
 
 
 def _varied(table: pd.DataFrame, plan: SweepPlan) -> Sequence[Mapping[str, Any]]:

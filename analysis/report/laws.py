@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from analysis.figures.words import number
 from analysis.fitting.fit import GRADIENT_TOLERANCE, ILL_CONDITIONED, MIN_VALUES
 from analysis.forms.form import Form
-from analysis.report.blocks import Cell, Points, Table, column, figure_cell, text_column, words
+from analysis.report.blocks import Block, Cell, Folded, Points, Table, column, figure_cell, text_column, words
 from analysis.selection.select import Candidate
 from analysis.study.study import MetricStudy, ObjectiveStudy
 from analysis.wording import ABSENT, share
@@ -26,7 +26,15 @@ def law_table(studies: Iterable[MetricStudy]) -> Table:
         column("clusters"),
         *(
             column(name, "evidence")
-            for name in ("explained", "gradient", "starts agreeing", "minima", "moved", "condition", "residual scale")
+            for name in (
+                "explained",
+                "gradient",
+                "starts agreeing",
+                "minima",
+                "moved",
+                "condition",
+                "residual scale",
+            )
         ),
         text_column("at a bound", "evidence"),
         column("failed", "refits"),
@@ -41,7 +49,8 @@ def law_table(studies: Iterable[MetricStudy]) -> Table:
             f"{GRADIENT_TOLERANCE:.0e} (the objective scaled to 1 for a constant) and a Jacobian whose condition is "
             f"below {ILL_CONDITIONED:.0e}. Explained: share of the objective of the best constant. Starts agreeing: "
             "share of the starts that ended in the best minimum; minima: distinct ones. Moved: largest change of a "
-            "coordinate from the best start. Error rates are fitted as they are, losses in logarithms; all objectives "
+            "coordinate from the best start. Error rates are fitted as they are, losses in logarithms; all "
+            "objectives "
             "of a metric share one form, so that no difference between them is one between forms."
         ),
     )
@@ -78,7 +87,7 @@ def candidate_table(studies: Iterable[MetricStudy]) -> Table:
         *NAMES,
         text_column("form"),
         text_column("role"),
-        column("AICc - best"),
+        column("AICc excess"),
         *(column(name, "forward validation") for name in ("predictions", "rmse", "bias", "coverage")),
         column("stack weight"),
     )
@@ -94,10 +103,15 @@ def candidate_table(studies: Iterable[MetricStudy]) -> Table:
         columns=columns,
         rows=tuple(rows),
         note=(
-            "The forms are fixed in advance by what varies. Forward validation fits the runs below 3, 10 and 30 % of the "
-            "largest compute and predicts those above; bias is predicted minus measured, coverage the share of measured "
-            "errors inside their 95 % new-run interval. Stack weights would have predicted forward best in combination. "
-            "Admissible: as good as the best by the rule that chose; the spread over admissible forms is the uncertainty "
+            "The forms are fixed in advance by what varies. AICc excess: above the least of the objective. "
+            "Forward validation fits the runs below 3, 10 and 30 "
+            "% of the "
+            "largest compute and predicts those above; bias is predicted minus measured, coverage the share of "
+            "measured "
+            "errors inside their 95 % new-run interval. Stack weights would have predicted forward best in "
+            "combination. "
+            "Admissible: as good as the best by the rule that chose; the spread over admissible forms is the "
+            "uncertainty "
             "of the form."
         ),
     )
@@ -111,7 +125,7 @@ def _candidate_row(metric: str, side: ObjectiveStudy, one: Candidate) -> tuple[C
     return (
         words(metric),
         words(side.objective),
-        words(one.fit.form.name),
+        words(score.form.name),
         words(_role(side, one)),
         figure_cell(ABSENT if math.isnan(behind) else f"{behind:.1f}", behind),
         figure_cell(str(score.num_predicted), score.num_predicted),
@@ -136,7 +150,46 @@ def without_law(studies: Iterable[MetricStudy]) -> list[Points]:
 def _role(side: ObjectiveStudy, one: Candidate) -> str:
     if one.fit.law is None:
         return f"no law: {one.fit.reason}"
-    told = []
+    told = [] if one.fit.form == one.forward.form else [f"reduced to {one.fit.form.name}"]
+    if side.fit is not None and one.fit.form == side.fit.form:
+        told.append("used")
+    if side.selected is not None and one.fit.form == side.selected.chosen.form:
+        told.append("chosen alone")
+    return ", ".join([*told, "admissible" if one.admissible else "not admissible"])
+
+
+def choices(studies: Iterable[MetricStudy]) -> list[Block]:
+    """Why each form was chosen, and behind a summary what the forms are."""
+    sides = [(study.metric, side) for study in studies for side in study.sides.values() if side.selected]
+    reasons, forms = [], dict[str, Form]()
+    for metric, side in sides:
+        assert side.selected is not None, "only sides with candidates"
+        reasons.append(f"{metric}, {side.objective}: {side.selected.reason}.")
+        forms |= {one.forward.form.name: one.forward.form for one in side.selected.candidates}
+    if not reasons:
+        return []
+    formulas = Points(items=tuple(f"{name}: {form.formula}" for name, form in forms.items()))
+    return [
+        Points(items=tuple(reasons), lead="How the forms were chosen."),
+        Folded(summary="Formulas of the forms", blocks=(formulas,)),
+    ]
+
+
+def without_law(studies: Iterable[MetricStudy]) -> list[Points]:
+    """Why some objectives have no law; nothing where all have one."""
+    told = [
+        f"{study.metric}, {side.objective}: {side.reason}."
+        for study in studies
+        for side in study.sides.values()
+        if side.reason
+    ]
+    return [Points(lead="No law is stated.", items=tuple(told))] if told else []
+
+
+def _role(side: ObjectiveStudy, one: Candidate) -> str:
+    if one.fit.law is None:
+        return f"no law: {one.fit.reason}"
+    told = [] if one.fit.form == one.forward.form else [f"reduced to {one.fit.form.name}"]
     if side.fit is not None and one.fit.form == side.fit.form:
         told.append("used")
     if side.selected is not None and one.fit.form == side.selected.chosen.form:
@@ -152,7 +205,9 @@ def choices(studies: Iterable[MetricStudy]) -> Points:
     ]
     forms: dict[str, Form] = {}
     for _, side in sides:
-        forms |= {one.fit.form.name: one.fit.form for one in (side.selected.candidates if side.selected else ())}
+        forms |= {
+            one.fit.form.name: one.fit.form for one in (side.selected.candidates if side.selected else ())
+        }
     formulas = [f"{name}: {form.formula}" for name, form in forms.items()]
     return Points(items=(*reasons, *formulas), lead="How the forms were chosen, and what they say.")
 

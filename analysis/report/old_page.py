@@ -18,9 +18,9 @@ from analysis.figures.versus_compute import error_versus_compute, loss_panels, s
 from analysis.filters import error_label
 from analysis.fit import GRADIENT_TOLERANCE, MIN_COMPUTE_VALUES
 from analysis.load import SweepPlan, load_sweep, metric_columns, read_plan
+from analysis.old_study import MetricStudy, study_metric
 from analysis.plan_reality import plan_and_reality
 from analysis.problem import IDENTIFICATION_LEVEL, FitOptions
-from analysis.old_study import MetricStudy, study_metric
 from analysis.tables import (
     cost_table,
     environment_table,

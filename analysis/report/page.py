@@ -34,8 +34,8 @@ def write_report(
     Sweeps are not pooled: each has its own laws.  `metric` is that of the answer (None: linear_probe.top1, or the first
     error rate or loss that was recorded).  Runs of a holdout stay sealed until their opening is on record.  Figures go
     to figures/ beside the page (unless `save_figures` is False), those of several sweeps to a folder each.  `written`
-    is the date on the page, today unless given.  ValueError for a missing or repeated sweep folder or an output that is not .html, WriteError where
-    nothing can be written.
+    is the date on the page, today unless given.  ValueError for a missing or repeated sweep folder or an output that is
+    not .html, WriteError where nothing can be written.
     """
     folders = [sweeps] if isinstance(sweeps, Path) else list(sweeps)
     _check(folders, output)
@@ -93,9 +93,7 @@ def _page(all_findings: Sequence[SweepFindings], by_sweep: Sequence[tuple[Sectio
 def _overview(all_findings: Sequence[SweepFindings]) -> Section:
     names = ("sweep", "question", "runs", "answer")
     rows = [
-        tuple(
-            map(words, (one.name, one.plan.question or "not recorded", counts_of(one.table), answer(one)))
-        )
+        tuple(map(words, (one.name, one.plan.question or "not recorded", counts_of(one.table), answer(one))))
         for one in all_findings
     ]
     table = Table(
@@ -109,7 +107,8 @@ def _prefixes(all_findings: Sequence[SweepFindings]) -> list[str]:
     if len(all_findings) == 1:
         return [""]
     return [
-        f"sweep-{rank}-{re.sub('[^A-Za-z0-9]+', '-', one.name)}-" for rank, one in enumerate(all_findings, start=1)
+        f"sweep-{rank}-{re.sub('[^A-Za-z0-9]+', '-', one.name)}-"
+        for rank, one in enumerate(all_findings, start=1)
     ]
 
 

@@ -37,10 +37,14 @@ def parameter_table(findings: SweepFindings) -> Table:
         columns=columns,
         rows=tuple(rows),
         note=(
-            f"Bootstrap: {findings.main.options.num_refits:,} refits whose noise is flipped by whole clusters (cells, or a shared trunk), with "
-            f"leverage correction and a t reference, from {MIN_CLUSTERS} clusters on. Profile: the values of a parameter "
-            "at which the best law is not significantly worse. A dash is an open side: the runs do not bound the parameter "
-            "there. Amplitudes are errors at the geometric mean of the covariates; parameters move together, so read the "
+            f"Bootstrap: {findings.main.options.num_refits:,} refits whose noise is flipped by whole clusters "
+            "(cells, or a shared trunk), with "
+            f"leverage correction and a t reference, from {MIN_CLUSTERS} clusters on. Profile: the values of a "
+            "parameter "
+            "at which the best law is not significantly worse. A dash is an open side: the runs do not bound the "
+            "parameter "
+            "there. Amplitudes are errors at the geometric mean of the covariates; parameters move together, so "
+            "read the "
             "band of the curve before them."
         ),
     )
@@ -84,7 +88,9 @@ def references(studies: Mapping[str, MetricStudy]) -> Paragraph:
         for side in study.sides.values()
         if side.fit and side.fit.law
     ]
-    return Paragraph(text=f"References of the amplitudes. {'; '.join(told) or 'No law is stated'}.", is_note=True)
+    return Paragraph(
+        text=f"References of the amplitudes. {'; '.join(told) or 'No law is stated'}.", is_note=True
+    )
 
 
 def _reference_text(fit: Fit) -> str:

@@ -22,6 +22,7 @@ from analysis.figures.style import Looks, Width, looks_of
 from analysis.report.blocks import Figure
 from analysis.report.findings import SweepFindings
 from analysis.selection.forward import LEVEL
+from analysis.selection.select import Candidate
 from analysis.study.study import MetricStudy, ObjectiveStudy
 from scaling.records import read_lines, run_directories
 
@@ -43,19 +44,28 @@ def looks(findings: SweepFindings) -> Looks:
 
 
 def main_figures(findings: SweepFindings) -> list[Figure]:
-    """Error against compute with frontiers, then ratio and difference where two objectives are compared."""
+    """Error against compute with frontiers, then ratio and difference where two objectives are compared.
+
+    None where no run names an objective.
+    """
     study, comparison = findings.main, findings.main.comparison
-    figures = [_errors(study)]
+    figures = [_errors(study)] if study.sides else []
     if comparison is not None and comparison.ratio is not None:
         seen = looks(findings)
         figures.append(at_both_widths(lambda *, width: ratio_versus_compute(comparison, seen, width=width)))
-        figures.append(at_both_widths(lambda *, width: difference_versus_compute(comparison, seen, width=width)))
+        figures.append(
+            at_both_widths(lambda *, width: difference_versus_compute(comparison, seen, width=width))
+        )
     return figures
 
 
 def other_metrics(findings: SweepFindings) -> list[Figure]:
     """Error against compute of every other metric that was studied."""
-    return [_errors(study) for metric, study in findings.studies.items() if metric != findings.main.metric]
+    return [
+        _errors(study)
+        for metric, study in findings.studies.items()
+        if metric != findings.main.metric and study.sides
+    ]
 
 
 def law_figures(findings: SweepFindings) -> list[Figure]:
@@ -79,9 +89,7 @@ def profile_figures(findings: SweepFindings) -> list[Figure]:
 def holdout_figures(findings: SweepFindings) -> list[Figure]:
     """Predicted against measured errors of the opened holdout, per objective."""
     seen, metric = looks(findings), findings.main.metric
-    return [
-        _held_out(table, name, metric, seen) for name, table in findings.holdout.predictions.items()
-    ]
+    return [_held_out(table, name, metric, seen) for name, table in findings.holdout.predictions.items()]
 
 
 def cost_figures(findings: SweepFindings) -> list[Figure]:
@@ -127,9 +135,7 @@ def _errors(study: MetricStudy) -> Figure:
 
 
 def _fan(side: ObjectiveStudy, study: MetricStudy, seen: Looks) -> Figure:
-    assert side.selected is not None and side.fit is not None, "a side with folds has candidates"
-    form = side.fit.form
-    score = next(one.forward for one in side.selected.candidates if one.fit.form == form)
+    score = next(one.forward for one in _of_used_form(side))
     return at_both_widths(
         lambda *, width: forward_fan(score, side.objective, study.metric, seen, width=width)
     )
@@ -149,10 +155,16 @@ def _held_out(table: pd.DataFrame, name: str, metric: str, seen: Looks) -> Figur
 
 
 def _has_folds(side: ObjectiveStudy) -> bool:
+    return any(one.forward.folds for one in _of_used_form(side)[:1])
+
+
+def _of_used_form(side: ObjectiveStudy) -> list[Candidate]:
+    """The candidates of the form that is used, those that were validated as such first."""
     if side.selected is None or side.fit is None:
-        return False
+        return []
     form = side.fit.form
-    return any(one.forward.folds for one in side.selected.candidates if one.fit.form == form)
+    found = [one for one in side.selected.candidates if one.fit.form == form]
+    return sorted(found, key=lambda one: one.forward.form != form)
 
 
 def _is_surface(study: MetricStudy) -> bool:

@@ -38,9 +38,7 @@ def render_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(
-        next_figure=lambda: next(numbers), svg=_inline, csv=_csv_address
-    )
+    environment.globals.update(next_figure=lambda: next(numbers), svg=_inline, csv=_csv_address)
     return environment.get_template("report.html").render(
         sections=sections,
         title=title,
@@ -68,7 +66,8 @@ def _inline(drawing: Drawing, place: str) -> Markup:
 
 
 def _rounded(path: re.Match[str]) -> str:
-    """A path with its coordinates to a hundredth of a point on one line: a page a fifth smaller, no pixel different."""
+    """A path with its coordinates to a hundredth of a point on one line: a page a fifth smaller, no pixel "
+    "different."""
     return f' d="{" ".join(_DIGITS.sub(lambda number: number[1], path[1]).split())}"'
 
 

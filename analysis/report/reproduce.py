@@ -43,7 +43,8 @@ def reproduce_blocks(findings: SweepFindings) -> list[Block]:
     recipe = recipe_of(findings.folder)
     blocks: list[Block] = [
         Commands(
-            lines=tuple(commands(findings, recipe)), label=f"Commands that reproduce the sweep {findings.name}"
+            lines=tuple(commands(findings, recipe)),
+            label=f"Commands that reproduce the sweep {findings.name}",
         )
     ]
     if recipe.sweep_file is None:
@@ -71,12 +72,12 @@ def commands(findings: SweepFindings, recipe: Recipe) -> list[str]:
 def provenance_table(findings: SweepFindings, written: str) -> Table:
     """Code, runs and options that the numbers of the page rest on."""
     code, options, recipe = code_version(), findings.main.options, recipe_of(findings.folder)
-    finished = findings.table["finished_at"].dropna() if "finished_at" in findings.table else []
+    finished = list(findings.table["finished_at"].dropna()) if "finished_at" in findings.table else []
     rows = {
         "package": f"{code['package']} {code['version']}",
         "commit of the analysis": code["commit"],
         "page written (UTC)": written,
-        "last run finished (UTC)": str(max(finished)) if len(finished) else "none",
+        "last run finished (UTC)": str(max(finished, default="none")),
         "contract of the plan": recipe.contract_hash or "no plan",
         "metric of the answer": findings.main.metric,
         "confidence": f"{options.level:.0%}",

@@ -32,8 +32,10 @@ def cost_table(table: pd.DataFrame) -> Table:
         columns=columns,
         rows=tuple(_cost_row(run, axes) for run in in_order(table)),
         note=(
-            "Training FLOPs are model FLOPs, 2 per multiply-add, forward and backward, of everything that is trained, "
-            "without recomputation. Measured ones are those of one sample times the samples that were counted. A dash is "
+            "Training FLOPs are model FLOPs, 2 per multiply-add, forward and backward, of everything that is "
+            "trained, "
+            "without recomputation. Measured ones are those of one sample times the samples that were counted. A "
+            "dash is "
             "a number that was not recorded."
         ),
     )

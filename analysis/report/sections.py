@@ -8,12 +8,13 @@ from analysis.report.blocks import Block, Paragraph, Points, Section
 from analysis.report.compared import comparison_blocks
 from analysis.report.context import environment_table, varied_blocks
 from analysis.report.efficiency import efficiency_table
-from analysis.report.findings import LOSS, SweepFindings
+from analysis.report.findings import SweepFindings
 from analysis.report.laws import candidate_table, choices, law_table, without_law
 from analysis.report.parameters import parameter_table, references
 from analysis.report.reproduce import provenance_table, reproduce_blocks
 from analysis.report.runs import cost_table, failure_table, score_table, warnings_of
 from analysis.report.trust import holdout_blocks, influence_blocks, ledger_table
+from analysis.study.metrics import LOSS
 from analysis.study.study import MetricStudy
 
 
@@ -44,19 +45,18 @@ def _figures(findings: SweepFindings, prefix: str) -> Section:
     return Section(
         identifier=f"{prefix}figures",
         title="What was measured, and the laws through it",
-        blocks=tuple(pictures.main_figures(findings)),
+        blocks=tuple(pictures.main_figures(findings)) or (Paragraph(text="No run was started yet."),),
         sections=tuple(sections),
     )
 
 
 def _laws(findings: SweepFindings, prefix: str) -> Section:
     shown = _shown_studies(findings)
-    blocks: list[Block] = [law_table(shown), *without_law(shown), candidate_table(shown), choices(shown)]
+    blocks: list[Block] = [law_table(shown), *without_law(shown), candidate_table(shown), *choices(shown)]
     return Section(
         identifier=f"{prefix}laws",
         title="Fitted laws and the evidence for them",
         blocks=(*blocks, *pictures.law_figures(findings)),
-        has_wide_table=True,
     )
 
 
@@ -100,20 +100,24 @@ def _trust(findings: SweepFindings, prefix: str) -> Section:
 def _runs(findings: SweepFindings, prefix: str) -> Section:
     table = findings.table
     warnings = warnings_of(table)
-    told = [Points(lead="Warnings of the records.", items=tuple(warnings), is_warning=True)] if warnings else []
+    told = (
+        [Points(lead="Warnings of the records.", items=tuple(warnings), is_warning=True)] if warnings else []
+    )
     used = efficiency_table(table)
     failures = failure_table(table)
     curves = pictures.curve_figures(findings)
     sections = [
-        _wide(f"{prefix}costs", "Planned and measured", cost_table(table), *pictures.cost_figures(findings)),
+        _section(
+            f"{prefix}costs", "Planned and measured", cost_table(table), *pictures.cost_figures(findings)
+        ),
         _section(
             f"{prefix}failures",
             "Failures",
             *([failures] if failures.rows else [Paragraph(text="No run failed.")]),
             *told,
         ),
-        *([_wide(f"{prefix}efficiency", "Use of devices and time", used)] if used else []),
-        _wide(f"{prefix}scores", "Scores", score_table(table)),
+        *([_section(f"{prefix}efficiency", "Use of devices and time", used)] if used else []),
+        _section(f"{prefix}scores", "Scores", score_table(table)),
         *([_section(f"{prefix}curves", "Training curves", *curves)] if curves else []),
     ]
     return Section(identifier=f"{prefix}runs", title="The runs", sections=tuple(sections))
@@ -121,7 +125,3 @@ def _runs(findings: SweepFindings, prefix: str) -> Section:
 
 def _section(identifier: str, title: str, *blocks: Block) -> Section:
     return Section(identifier=identifier, title=title, blocks=blocks)
-
-
-def _wide(identifier: str, title: str, *blocks: Block) -> Section:
-    return Section(identifier=identifier, title=title, blocks=blocks, has_wide_table=True)

@@ -81,7 +81,9 @@ def influence_on_conclusion(study: MetricStudy) -> pd.DataFrame | None:
 
 def admissible(side: ObjectiveStudy) -> list[Candidate]:
     """The candidates with a law that are as good as the chosen one."""
-    return [one for one in side.selected.candidates if one.admissible and one.fit.law] if side.selected else []
+    return (
+        [one for one in side.selected.candidates if one.admissible and one.fit.law] if side.selected else []
+    )
 
 
 def _compared(study: MetricStudy) -> tuple[list[ObjectiveStudy], float]:
@@ -97,9 +99,9 @@ def _log_ratio(studied: Fit, rival: Fit, sides: Sequence[ObjectiveStudy], comput
     """ln of the ratio of two fitted laws."""
     error_R = _errors(rival, sides[1], np.asarray([compute]))(_theta(rival))[:, 0]
     grid_G = _grid(sides)
-    return float(_log_reached(_errors(studied, sides[0], grid_G)(_theta(studied)), error_R, grid_G)[0]) - math.log(
-        compute
-    )
+    return float(
+        _log_reached(_errors(studied, sides[0], grid_G)(_theta(studied)), error_R, grid_G)[0]
+    ) - math.log(compute)
 
 
 def _log_ratio_of(side: ObjectiveStudy, sides: Sequence[ObjectiveStudy], compute: float) -> Quantity:

@@ -55,8 +55,10 @@ def ledger_table(findings: SweepFindings) -> Table:
         columns=columns,
         rows=tuple(rows),
         note=(
-            "No run is dropped silently. Where the runs of a rule have an error, the comparison is repeated with them; "
-            "failed runs have none and are counted as bad as the worst completed run of their tower where they are many."
+            "No run is dropped silently. Where the runs of a rule have an error, the comparison is repeated with "
+            "them; "
+            "failed runs have none and are counted as bad as the worst completed run of their tower where they "
+            "are many."
         ),
     )
 
@@ -93,13 +95,18 @@ def influence_table(table: pd.DataFrame, what: str) -> Table:
         for row in table.head(MOST_INFLUENTIAL).to_dict("records")
     ]
     undetermined = int(table["factor_without_run"].isna().sum())
-    told = f"{num_runs(undetermined)} cannot be left out: the others alone determine no law. " if undetermined else ""
+    told = (
+        f"{num_runs(undetermined)} cannot be left out: the others alone determine no law. "
+        if undetermined
+        else ""
+    )
     return Table(
         caption=f"Influence: by what {what} is multiplied when a run, or its cell, is left out",
         columns=columns,
         rows=tuple(rows),
         note=(
-            f"Exact refits; the {min(len(table), MOST_INFLUENTIAL)} of {num_runs(len(table))} that change most. {told}"
+            f"Exact refits; the {min(len(table), MOST_INFLUENTIAL)} of {num_runs(len(table))} that change most. "
+            f"{told}"
             "A leverage near 1 means that the cell alone determines part of the law."
         ),
     )
@@ -126,7 +133,8 @@ def holdout_blocks(holdout: Holdout) -> list[Block]:
         text = f"{planned} All are open."
     blocks: list[Block] = [Paragraph(text=text)]
     opened = [
-        f"{one.opened_at}: opened by {one.opened_by} ({num_runs(len(one.run_ids))}, {len(one.finished)} finished by then)."
+        f"{one.opened_at}: opened by {one.opened_by} ({num_runs(len(one.run_ids))}, {len(one.finished)} finished "
+        "by then)."
         for one in holdout.openings
     ]
     if opened:
@@ -148,7 +156,10 @@ def prediction_table(holdout: Holdout) -> Table:
                     words(str(row["run_id"])),
                     words(objective),
                     figure_cell(flops(row["train_flops"]), row["train_flops"]),
-                    *(figure_cell(number(row[name]), row[name]) for name in ("predicted", "lower", "upper", "measured")),
+                    *(
+                        figure_cell(number(row[name]), row[name])
+                        for name in ("predicted", "lower", "upper", "measured")
+                    ),
                     words("inside" if row["inside"] else "outside"),
                 )
             )

@@ -92,7 +92,7 @@ def _comparable_fits(observations: Observations, forms: Sequence[Form], options:
     ]
     if options.loss != "huber" or options.huber_delta is not None or not deltas:
         return fits
-    shared = dataclasses.replace(options, huber_delta=min(deltas))
+    shared = dataclasses.replace(options, huber_delta=deltas[0])
     return [
         fit_form(observations, form, shared) if fit.law else fit
         for form, fit in zip(forms, fits, strict=True)

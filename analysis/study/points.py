@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,15 @@ from analysis.fitting.observations import Observations
 from analysis.forms.form import Floats
 from analysis.frontier import Menu
 
+COVARIATES = MappingProxyType(
+    {
+        "train_flops": "train_flops",
+        "samples_seen": "samples_seen",
+        "parameters": "parameters.image_tower",
+        "unique_samples": "data.unique_samples",
+    }
+)
+"""Columns of the sweep table by the covariates of forms."""
 PRIOR_RUN_SPREAD = 0.016
 """Standard deviation of an error rate e between seeds, in units of e (1 - e), where too few cells have two seeds: an
 assumption (0.4 points at e = 0.5) that only weights runs against each other; intervals come from the residuals."""
@@ -31,16 +41,9 @@ def observations_of(points: pd.DataFrame, metric: str) -> Observations:
     their cells can be paired.  A covariate that no run recorded is left out.
     """
     covariates = {
-        "train_flops": points["train_flops"],
-        "samples_seen": points["samples_seen"],
-        **{
-            name: points[column]
-            for name, column in (
-                ("parameters", "parameters.image_tower"),
-                ("unique_samples", "data.unique_samples"),
-            )
-            if column in points and points[column].notna().all() and len(points)
-        },
+        name: points[column]
+        for name, column in COVARIATES.items()
+        if column in points and points[column].notna().all() and len(points)
     }
     return Observations.of(
         points["error"],
@@ -52,9 +55,11 @@ def observations_of(points: pd.DataFrame, metric: str) -> Observations:
 
 
 def cluster_of(run: Mapping[Hashable, Any]) -> str:
-    """The label of a run's cluster: its trunk where it shares one, else its cell."""
-    trunk = run.get("trunk")
-    return str(trunk) if isinstance(trunk, str) else f"{run['image_tower']}/{run['samples_seen']}"
+    """The label of a run's cluster: its trunk where it shares one, else its cell, itself where it tells none."""
+    trunk, cell = run.get("trunk"), [run[name] for name in ("image_tower", "samples_seen")]
+    if isinstance(trunk, str):
+        return trunk
+    return str(run["run_id"]) if any(pd.isna(part) for part in cell) else "/".join(map(str, cell))
 
 
 def error_variance(points: pd.DataFrame) -> Floats:
@@ -106,7 +111,13 @@ def failed_runs(table: pd.DataFrame, objective: str, covariates: Sequence[str]) 
 
 
 def menu_of(points: pd.DataFrame) -> Menu:
-    """The towers of an objective with what a sample costs to train, text tower and head included."""
+    """The towers of an objective with what a sample costs to train, text tower and head included.
+
+    Points that tell no towers get a menu of one tower of unknown size, for laws of compute alone.
+    """
+    if "parameters.image_tower" not in points or points["parameters.image_tower"].isna().all():
+        unknown_T = np.full(1, np.nan)
+        return Menu(towers=("any",), parameters_T=unknown_T, flops_per_sample_T=unknown_T)
     per_sample = points["train_flops"] / points["samples_seen"]
     rows = points.assign(flops_per_sample=per_sample).groupby("image_tower")
     columns = rows[["parameters.image_tower", "flops_per_sample"]].median().sort_values("flops_per_sample")

@@ -47,7 +47,7 @@ class ObjectiveStudy:
     fit: Fit | None  # of the common form; None without any point
     selected: Selected | None  # how the forms compared; None without points that one law may join
     refits: Refits | None  # None where there is no law
-    menu: Menu | None  # None where parameters were not recorded
+    menu: Menu | None  # None without any point
 
     @property
     def reason(self) -> str:
@@ -63,9 +63,7 @@ class MetricStudy:
     table: pd.DataFrame  # every run of the sweep
     selection: Selection
     sides: Mapping[str, ObjectiveStudy]  # by objective, also those without a point yet
-    comparison: (
-        Comparison | None
-    )  # of the first two objectives; None where two laws cannot be put side by side
+    comparison: Comparison | None  # of the first two objectives; None where one has no points
     tuning: TuningBudget | None  # of the first two objectives; None without two
     options: StudyOptions
 
@@ -81,6 +79,14 @@ def study_metric(table: pd.DataFrame, metric: str, options: StudyOptions = Study
     All objectives are fitted with one form, so that a difference between them is none between forms.
     """
     selection = select_points(table, metric, sealed=options.sealed, admitted=options.admitted)
+    return study_selection(table, selection, options)
+
+
+def study_selection(
+    table: pd.DataFrame, selection: Selection, options: StudyOptions = StudyOptions()
+) -> MetricStudy:
+    """The study of points that were selected from a table by other rules than those of a sweep."""
+    metric = selection.metric
     names = objectives_of(table)
     tuned = tuned_points(selection.points, names)
     runs = {name: tuned.points[tuned.points["objective"] == name].reset_index(drop=True) for name in names}
@@ -99,7 +105,7 @@ def study_metric(table: pd.DataFrame, metric: str, options: StudyOptions = Study
         table=table,
         selection=selection,
         sides=sides,
-        comparison=_comparison(table, list(sides.values()), metric, tuned.budget, options),
+        comparison=_comparison(_sides(table, list(sides.values()), metric), tuned.budget, options),
         tuning=tuned.budget,
         options=options,
     )
@@ -148,14 +154,13 @@ def _study_objective(
     if selected is not None:
         fit = next((one.fit for one in selected.candidates if _asked(one.fit) == common), selected.chosen)
     refits = refit(fit, num_refits=options.num_refits, seed=options.seed) if fit and fit.law else None
-    has_menu = "parameters.image_tower" in points and points["parameters.image_tower"].notna().any()
     return ObjectiveStudy(
         objective=name,
         points=points,
         fit=fit,
         selected=selected,
         refits=refits,
-        menu=menu_of(points) if has_menu else None,
+        menu=menu_of(points) if len(points) else None,
     )
 
 
@@ -171,15 +176,13 @@ def _mixed_fit(points: pd.DataFrame, metric: str, mixed: Sequence[str]) -> Fit:
     )
 
 
-def _comparison(
-    table: pd.DataFrame,
-    sides: Sequence[ObjectiveStudy],
-    metric: str,
-    tuning: TuningBudget | None,
-    options: StudyOptions,
-) -> Comparison | None:
-    """Of the studied objective and its rival; None where one has no points, or no tower sizes to spend compute on."""
-    ready = [
+def sides_of(study: MetricStudy) -> tuple[Side, ...]:
+    """The studied objective and its rival as sides of a comparison; fewer where one has no points."""
+    return _sides(study.table, list(study.sides.values()), study.metric)
+
+
+def _sides(table: pd.DataFrame, sides: Sequence[ObjectiveStudy], metric: str) -> tuple[Side, ...]:
+    return tuple(
         Side(
             objective=side.objective,
             fit=side.fit,
@@ -190,8 +193,14 @@ def _comparison(
         )
         for side in sides[:2]
         if side.fit and side.menu
-    ]
-    if len(ready) < 2:
+    )
+
+
+def _comparison(
+    sides: Sequence[Side], tuning: TuningBudget | None, options: StudyOptions
+) -> Comparison | None:
+    """Of the studied objective and its rival; None where one has no points."""
+    if len(sides) < 2:
         return None
     how = CompareOptions(
         level=options.level,
@@ -199,4 +208,4 @@ def _comparison(
         seed=options.seed,
         reference_compute=options.reference_compute,
     )
-    return compare(ready[0], ready[1], options=how, tuning=tuning)
+    return compare(sides[0], sides[1], options=how, tuning=tuning)

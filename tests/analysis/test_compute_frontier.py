@@ -21,7 +21,11 @@ def menu_of(parameters_T: np.ndarray[tuple[int], np.dtype[np.float64]], **more: 
 def test_a_dense_menu_reaches_the_closed_form_of_the_optimum() -> None:
     form = form_named("additive_surface")
     values = dict(zip(form.parameters, (A, B, ALPHA, BETA, E), strict=True))
-    law = Law(form=form, theta=tuple(map(float, form.theta(values))), references={"parameters": 1.0, "samples_seen": 1.0})
+    law = Law(
+        form=form,
+        theta=tuple(map(float, form.theta(values))),
+        references={"parameters": 1.0, "samples_seen": 1.0},
+    )
     compute_M = np.geomspace(1e19, 1e24, 11)
     best = frontier(law, menu_of(np.geomspace(1e7, 1e13, 6_001)), compute_M)
     scale = (ALPHA * A / (BETA * B)) ** (1 / (ALPHA + BETA))  # Hoffmann 2022, eq. 4

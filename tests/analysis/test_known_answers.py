@@ -36,9 +36,18 @@ OPENCLIP_LAWS = {  # scale and exponent of the figures' annotations: LAION's mod
     "mscoco_captions": ((2.75, -0.08), (1.59, -0.05)),
     "flickr30k": ((15.51, -0.19), (2.21, -0.10)),
 }
-OPENCLIP_MEAN_ERRORS = {"imagenet1k": 0.8743712188927529, "mscoco_captions": 0.5884335758552488}  # percentage points
+OPENCLIP_MEAN_ERRORS = {
+    "imagenet1k": 0.8743712188927529,
+    "mscoco_captions": 0.5884335758552488,
+}  # percentage points
 PASS_OF_400M = 407_332_084
-SAMPLES = {"1B": 1e9, "3B": 80_000_415 * 32, "13B": PASS_OF_400M * 32, "34B": PASS_OF_400M * 84, "68B": PASS_OF_400M * 168}
+SAMPLES = {
+    "1B": 1e9,
+    "3B": 80_000_415 * 32,
+    "13B": PASS_OF_400M * 32,
+    "34B": PASS_OF_400M * 84,
+    "68B": PASS_OF_400M * 168,
+}
 IMAGENET_ACCURACIES = {  # percent; one row per architecture, one column per SAMPLES
     "ViT-B-32": (53.394741, 58.027829, 64.987286, 68.555869, 70.892272),
     "ViT-B-16": (58.411032, 62.545443, 68.755830, 71.940313, 74.025240),
@@ -77,7 +86,8 @@ def test_the_mean_errors_of_openclips_laws_are_reproduced_to_nine_digits(task: s
     gmacs = pd.read_csv(DATA / "openclip/arch_info.csv").set_index("model").gmacs
     best = points.groupby(["arch", "samples_seen_pretty"]).error.min()
     away = [
-        abs(float(line.predict(gmacs[arch] * SAMPLES[samples])) - error) for (arch, samples), error in best.items()
+        abs(float(line.predict(gmacs[arch] * SAMPLES[samples])) - error)
+        for (arch, samples), error in best.items()
     ]
     assert 100 * np.mean(away) == pytest.approx(OPENCLIP_MEAN_ERRORS[task], abs=1e-9)
 
@@ -188,7 +198,9 @@ def repeats_form() -> Form:
     return Pinned(form_named("repeated_data_surface"), tuple(DATABLATIONS_BASE.items()))
 
 
-def test_the_objective_at_the_published_worth_of_repeats_is_the_published_one(datablations: Observations) -> None:
+def test_the_objective_at_the_published_worth_of_repeats_is_the_published_one(
+    datablations: Observations,
+) -> None:
     form, options = repeats_form(), FitOptions(residual="log_error", huber_delta=DATABLATIONS_DELTA)
     problem = Problem.of(datablations, form, options, BARE)
     residual_RN = problem.residuals(form.theta(DATABLATIONS_REPEATS)[None])

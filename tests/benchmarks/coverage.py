@@ -12,13 +12,10 @@ import argparse
 import multiprocessing
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from analysis.comparison.coverage import Coverage, coverage  # noqa: E402
-from analysis.comparison.nested import nested_tests  # noqa: E402
-from analysis.comparison.worlds import DESIGNS, TRUTHS, Design, Noise, simulate  # noqa: E402
+from analysis.comparison.coverage import Coverage, coverage
+from analysis.comparison.nested import nested_tests
+from analysis.comparison.worlds import DESIGNS, TRUTHS, Design, Noise, simulate
 
 TARGET = (0.90, 0.99)  # coverage of a 95 % interval with the true form
 DEFAULT = DESIGNS[-1]
@@ -75,7 +72,9 @@ def print_sizes(worlds: multiprocessing.pool.Pool, num_worlds: int) -> None:
     names = ("same exponents", "same floor", "pure compute multiplier")
     drawn = worlds.map(p_values, range(num_worlds))
     print(f"\nNested tests in {num_worlds} worlds of '{DEFAULT.name}' in which every restriction holds:\n")
-    print("| restriction | " + " | ".join(f"rejected at {level:.0%}" for level in LEVELS) + " |\n|---|---|---|")
+    print(
+        "| restriction | " + " | ".join(f"rejected at {level:.0%}" for level in LEVELS) + " |\n|---|---|---|"
+    )
     for column, name in enumerate(names):
         shares = [sum(world[column] <= level for world in drawn) / num_worlds for level in LEVELS]
         print(f"| {name} | " + " | ".join(f"{share:.1%}" for share in shares) + " |")

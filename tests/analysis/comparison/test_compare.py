@@ -95,11 +95,14 @@ def test_fewer_than_eight_clusters_give_an_estimate_without_interval() -> None:
     sides = simulate(DESIGNS[1], seed=0, noise=SMALL_NOISE)  # 9 cells with two seeds each
     trunks = [
         dataclasses.replace(
-            side.fit.observations, clusters=tuple(label.split()[0] for label in side.fit.observations.clusters)
+            side.fit.observations,
+            clusters=tuple(label.split()[0] for label in side.fit.observations.clusters),
         )
         for side in sides
     ]
-    found = compare(*(refitted(side, points) for side, points in zip(sides, trunks, strict=True)), options=QUICK)
+    found = compare(
+        *(refitted(side, points) for side, points in zip(sides, trunks, strict=True)), options=QUICK
+    )
     assert found.status is ComparisonStatus.NOT_IDENTIFIED
     assert "3 clusters" in found.reason
     assert found.ratio is not None and np.all(np.isfinite(found.ratio.estimate_M))

@@ -21,7 +21,9 @@ def test_the_bound_is_binomial() -> None:
     assert binom.cdf(LEAST - 1, NUM_WORLDS, 0.95) < 0.001
 
 
-def test_equal_objectives_are_told_apart_no_more_often_than_stated(equal_objectives: tuple[Coverage, ...]) -> None:
+def test_equal_objectives_are_told_apart_no_more_often_than_stated(
+    equal_objectives: tuple[Coverage, ...],
+) -> None:
     for found in equal_objectives:
         assert found.num_covered >= LEAST, found
         assert found.num_decided <= NUM_WORLDS - LEAST

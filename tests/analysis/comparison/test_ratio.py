@@ -118,7 +118,9 @@ def test_a_studied_floor_above_the_rivals_error_leaves_the_ratio_open_above() ->
 
 
 def test_a_studied_objective_that_is_always_better_leaves_the_ratio_open_below() -> None:
-    found = compared(power_side("a", 0.02, 0.25, 0.1, noise=0.01), power_side("b", 0.12, 0.25, 0.4, noise=0.01))
+    found = compared(
+        power_side("a", 0.02, 0.25, 0.1, noise=0.01), power_side("b", 0.12, 0.25, 0.4, noise=0.01)
+    )
     bottom = found.ratio_at(1.1e18)
     assert (bottom.estimate, bottom.lower) == (0.0, None)
     assert bottom.upper is not None and bottom.upper < 1

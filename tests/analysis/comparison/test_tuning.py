@@ -34,7 +34,9 @@ def test_seeds_of_a_setting_are_not_settings() -> None:
 def test_unequal_cells_are_named() -> None:
     budget = tuning_budget(runs(superclass=8, clip=1), "superclass", "clip")
     assert not budget.equal
-    assert "1 of 2 shared cells" in budget.statement and "S/16 at 1e+09 samples: 8 against 1" in budget.statement
+    assert (
+        "1 of 2 shared cells" in budget.statement and "S/16 at 1e+09 samples: 8 against 1" in budget.statement
+    )
 
 
 def test_the_expected_best_is_the_mean_of_the_minima_of_all_draws() -> None:

@@ -96,7 +96,9 @@ def test_the_unit_of_the_error_changes_only_amplitudes_and_floor(scale: float) -
             fit_form(Observations.of(factor * error_N, train_flops=flops), form, FitOptions(loss=loss)).found
             for factor in (1.0, scale)
         )
-        assert scaled.value("exponent_train_flops") == pytest.approx(plain.value("exponent_train_flops"), rel=1e-6)
+        assert scaled.value("exponent_train_flops") == pytest.approx(
+            plain.value("exponent_train_flops"), rel=1e-6
+        )
         assert scaled.value("floor") / scale == pytest.approx(plain.value("floor"), rel=1e-6)
 
 

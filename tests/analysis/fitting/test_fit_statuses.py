@@ -78,7 +78,11 @@ def test_errors_at_guessing_show_no_law() -> None:
 def test_errors_that_rise_with_compute_show_no_law() -> None:
     flops = np.geomspace(1e15, 1e21, 20)
     points = Observations.of(0.2 + 0.02 * np.log10(flops / 1e15), train_flops=flops)
-    refused(fit_form(points, form_named("power"), SQUARES), FitStatus.NOT_IDENTIFIED, "exponent_train_flops ended at")
+    refused(
+        fit_form(points, form_named("power"), SQUARES),
+        FitStatus.NOT_IDENTIFIED,
+        "exponent_train_flops ended at",
+    )
 
 
 @pytest.mark.parametrize("form", ["saturating_power", "additive_surface", "bounded_surface", "shifted_power"])
@@ -87,7 +91,9 @@ def test_a_floor_that_ends_at_nothing_is_left_out_and_said_so(form: str) -> None
     truth = law_of(without, {**case(form).law.values})
     columns = design(without)
     seen = {name: columns[name] for name in without.covariates}
-    points = Observations.of(truth.predict(**seen) * (1 - 0.004 * np.log(columns[without.covariates[0]] / 1e8)), **columns)
+    points = Observations.of(
+        truth.predict(**seen) * (1 - 0.004 * np.log(columns[without.covariates[0]] / 1e8)), **columns
+    )
     fit = fit_form(points, form_named(form, ceiling=CEILING), SQUARES)
     assert fit.form == without or fit.form.name == "power", fit.form.name
     assert fit.asked == form_named(form, ceiling=CEILING)
@@ -148,6 +154,8 @@ def test_the_order_of_the_points_changes_nothing() -> None:
 def test_the_unit_of_a_covariate_changes_nothing() -> None:
     known = case("bounded_surface")
     points = known.observations(noise=1e-3)
-    scaled = Observations.of(points.error_N, **{name: values * 1e-6 for name, values in points.covariates.items()})
+    scaled = Observations.of(
+        points.error_N, **{name: values * 1e-6 for name, values in points.covariates.items()}
+    )
     one, other = (fit_form(chosen, SURFACE).found.values for chosen in (points, scaled))
     assert one == pytest.approx(other, rel=1e-7)

@@ -37,7 +37,9 @@ def test_pareto_bins_keep_one_point_of_each_factor_where_it_lies() -> None:
     assert best.x_B.tolist() == [1.5, 3.9, 9.0] and best.error_B.tolist() == [0.7, 0.6, 0.3]
 
 
-@pytest.mark.parametrize("columns", [([], []), ([1.0, 2.0], [0.5]), ([1.0, 2.0], [0.5, 0.0]), ([1.0, np.nan], [1.0, 1.0])])
+@pytest.mark.parametrize(
+    "columns", [([], []), ([1.0, 2.0], [0.5]), ([1.0, 2.0], [0.5, 0.0]), ([1.0, np.nan], [1.0, 1.0])]
+)
 def test_columns_that_have_no_logarithm_are_refused(columns: tuple[list[float], list[float]]) -> None:
     with pytest.raises(ValueError):
         binned_min(*columns)

@@ -50,7 +50,11 @@ def test_own_targets_and_counts_are_those_of_single_problems() -> None:
     for row in range(5):
         one = [slice(row, row + 1)]
         alone = descend(
-            problem, start_RP[*one].copy(), delta_R=2e-3, target_RN=target_RN[*one], multiplicity_RN=count_RN[*one]
+            problem,
+            start_RP[*one].copy(),
+            delta_R=2e-3,
+            target_RN=target_RN[*one],
+            multiplicity_RN=count_RN[*one],
         )
         np.testing.assert_allclose(together.theta_RP[row], alone.theta_RP[0], rtol=1e-6, atol=1e-7)
     assert together.gradient_R.max() < 1e-6
@@ -61,15 +65,21 @@ def test_a_parameter_at_its_bound_does_not_hold_the_others_up() -> None:
     wider = problem_of("bounded_surface")
     assert wider.form.parameters[-1] == "floor"
     low = Problem.of(
-        case("bounded_surface_without_floor").observations(3e-3, seed=4), wider.form, FitOptions(loss="squares")
+        case("bounded_surface_without_floor").observations(3e-3, seed=4),
+        wider.form,
+        FitOptions(loss="squares"),
     )
     free = Problem.of(
-        case("bounded_surface_without_floor").observations(3e-3, seed=4), problem.form, FitOptions(loss="squares")
+        case("bounded_surface_without_floor").observations(3e-3, seed=4),
+        problem.form,
+        FitOptions(loss="squares"),
     )
     start_P = np.append(descend(free, free.seeds(1)).theta_RP[0] + 0.1, low.bounds[0][-1])
     ended = descend(low, start_P[None])
     if ended.theta_RP[0, -1] <= low.bounds[0][-1]:
-        np.testing.assert_allclose(ended.theta_RP[0, :-1], descend(free, free.seeds(1)).theta_RP[0], atol=1e-4)
+        np.testing.assert_allclose(
+            ended.theta_RP[0, :-1], descend(free, free.seeds(1)).theta_RP[0], atol=1e-4
+        )
     assert ended.gradient_R[0] < 1e-6
 
 
@@ -80,7 +90,9 @@ def test_robust_losses_are_reached_on_two_ways() -> None:
 
 @pytest.mark.parametrize("residual", ["error", "log_error", "logit_error"])
 def test_targets_are_smooth_and_rising_even_beyond_their_range(residual: str) -> None:
-    error_N = np.concatenate([-np.geomspace(1, 1e-12, 40), np.geomspace(1e-12, 0.999, 60), 1 + np.geomspace(1e-12, 1, 40)])
+    error_N = np.concatenate(
+        [-np.geomspace(1, 1e-12, 40), np.geomspace(1e-12, 0.999, 60), 1 + np.geomspace(1e-12, 1, 40)]
+    )
     target_N = target(residual, error_N)  # type: ignore[arg-type]
     assert np.all(np.isfinite(target_N)) and np.all(np.diff(target_N) >= 0)
     step = 1e-7

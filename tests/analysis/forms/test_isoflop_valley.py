@@ -39,7 +39,9 @@ def test_a_bottom_beyond_the_points_is_not_stated() -> None:
     assert found.status is ValleyStatus.OUT_OF_RANGE and found.optimum is None
     assert "above the largest, 1e+09" in found.reason
     found = valley_of(0.3 + 0.02 * np.log(SIZES / 5e6) ** 2)
-    assert found.status is ValleyStatus.OUT_OF_RANGE and "below the smallest parameters, 1e+07" in found.reason
+    assert (
+        found.status is ValleyStatus.OUT_OF_RANGE and "below the smallest parameters, 1e+07" in found.reason
+    )
 
 
 def test_a_hill_and_a_slope_have_no_bottom() -> None:

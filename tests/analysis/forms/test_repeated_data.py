@@ -51,15 +51,15 @@ def by_the_book(parameters: float, samples: float, unique: float) -> float:
 def test_the_law_is_that_of_the_published_equations(parameters: float, samples: float, unique: float) -> None:
     form = form_named("repeated_data_surface")
     references = {"parameters": 1.0, "samples_seen": 1.0, "unique_samples": 1.0}
-    law = Law(
-        form=form, theta=tuple(map(float, form.theta(VALUES))), references=references
-    )
+    law = Law(form=form, theta=tuple(map(float, form.theta(VALUES))), references=references)
     predicted = law.predict(parameters=parameters, samples_seen=samples, unique_samples=unique)
     assert float(predicted) == pytest.approx(by_the_book(parameters, samples, unique), rel=1e-8)
 
 
 def test_the_optimal_parameters_are_those_of_least_loss_at_equal_compute() -> None:
-    A, B, a, b = (VALUES[f"{kind}_{name}"] for kind in ("scale", "exponent") for name in ("parameters", "samples_seen"))
+    A, B, a, b = (
+        VALUES[f"{kind}_{name}"] for kind in ("scale", "exponent") for name in ("parameters", "samples_seen")
+    )
     unique = 1e9
     optimal = brentq(lambda size: a * A * size**-a - b * B * unique**-b, 1.0, 1e20, rtol=1e-14)
     loss = minimize_scalar(
