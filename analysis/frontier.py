@@ -55,9 +55,7 @@ class Frontier:
 
     compute_M: Floats
     error_M: Floats
-    towers: tuple[
-        str, ...
-    ]  # [M]; the first of the menu where a law of compute alone does not tell them apart
+    towers: tuple[str, ...]  # [M]; the first where a law of compute alone does not tell them apart
 
 
 def frontier(law: Law, menu: Menu, compute_M: npt.ArrayLike) -> Frontier:

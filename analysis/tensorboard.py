@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,6 +35,7 @@ from scaling.records import WriteError
 
 FOLDER = "tensorboard"  # below the sweep folder; it is written anew each time
 EVENTS = "events.out.tfevents.0000000000.sweep"  # one fixed name: the same sweep gives the same files
+SCORE, CURVE = "scores/", "by_samples_seen/"  # tags of a run's score, and of the same score on a line of runs
 FILE_VERSION = "brain.Event:2"
 TRAINING_TAGS = ("loss", "gradient_norm", "learning_rate", "samples_per_second")  # that every run logs
 COSTS = {
@@ -74,9 +76,9 @@ def _write_all(folder: Path, table: pd.DataFrame) -> None:
         _write(folder / "runs" / str(run["run_id"]), _seconds(run), _session(run, axes, metrics))
     for name, points in _curves(table, axes):
         scores = [
-            (int(run["samples_seen"]), scalar_pb(tag, float(run[column])))
+            (int(run["samples_seen"]), scalar_pb(CURVE + column, float(run[column])))
             for run in points
-            for tag, column in tags.items()
+            for column in tags.values()
             if _is_number(run.get(column))
         ]
         _write(folder / "scores" / name, max(map(_seconds, points)), scores)
@@ -89,7 +91,7 @@ def _axes(table: pd.DataFrame) -> list[str]:
 
 def _score_tags(table: pd.DataFrame) -> dict[str, str]:
     """Tag of every recorded score -> its column."""
-    return {f"scores/{name}": name for name in metric_columns(table)}
+    return {SCORE + name: name for name in metric_columns(table)}
 
 
 def _experiment(
@@ -153,7 +155,7 @@ def _layout(tags: Mapping[str, str]) -> summary_pb2.Summary:
         _category("training curves of all runs", {tag: rf"^{tag}$" for tag in TRAINING_TAGS}),
         _category(
             "scores along samples_seen",
-            {column: rf"^{tag}$".replace(".", r"\.") for tag, column in tags.items()},
+            {column: f"^{re.escape(CURVE + column)}$" for column in tags.values()},
         ),
     ]
     layout = layout_pb2.Layout(category=[category for category in categories if category.chart])

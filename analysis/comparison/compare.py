@@ -167,7 +167,8 @@ def _repeated(
     rule: str, num_points: int, sides: tuple[Side, Side], compared: Comparison, options: CompareOptions
 ) -> Sensitivity:
     reference = compared.reference_compute
-    again = compare(*sides, options=dataclasses.replace(options, nested=False, sensitivity=False))
+    quick = dataclasses.replace(options, nested=False, sensitivity=False, reference_compute=None)
+    again = compare(*sides, options=quick)
     if again.ratio is None or reference is None:
         return Sensitivity(rule=rule, num_points=num_points, ratio=None, reason=again.reason)
     try:

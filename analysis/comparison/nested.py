@@ -24,7 +24,8 @@ from analysis.fitting.observations import Observations
 from analysis.fitting.options import FitOptions
 from analysis.fitting.problem import Problem
 from analysis.forms.form import Floats, Form
-from analysis.intervals.wild import too_few, wild_draws
+from analysis.intervals.refusals import too_few
+from analysis.intervals.wild import wild_draws
 
 NUM_REFITS = 499
 DATA_SCALES = ("scale_samples_seen", "scale_train_flops")  # what a multiple of the samples changes

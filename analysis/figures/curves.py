@@ -66,7 +66,7 @@ def runs_of(study: MetricStudy) -> pd.DataFrame:
         failed,
     ]
     runs["standing"] = np.select(choices, ["sealed", "fitted", "left out", "failed"], "not finished")
-    pass
+    runs.loc[runs["standing"] == "sealed", ["train_flops", "error"]] = np.nan
     runs["pareto"] = _pareto(runs[runs["standing"] == "fitted"]).reindex(runs.index, fill_value=False)
     return runs
 

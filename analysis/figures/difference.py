@@ -94,7 +94,9 @@ def _draw(
         linewidth=0,
         gid="band",
     )
-    axes.plot(compute_M, data["difference"], color=colour, linewidth=page.line, zorder=3, gid="difference")
+    dashes, thin = ("-", 1.0) if bounded.any() else ((0, (1.0, 1.0)), 0.5)
+    look: style.Look = {"color": colour, "linewidth": thin * page.line, "linestyle": dashes, "zorder": 3}
+    axes.plot(compute_M, data["difference"], **look, gid="difference")
     axes.axhline(0.0, **REFERENCE)
     ends = np.concatenate([data["difference"], data["lower"][bounded], data["upper"][bounded], [0.0]])
     span = max(float(np.ptp(ends)), 1e-9)
@@ -115,7 +117,8 @@ def _sides(axes: Axes, comparison: Comparison, looks: style.Looks) -> list[Label
     labels = []
     for name, height in ((comparison.rival, 0.8 * top), (comparison.studied, 0.88 * bottom)):
         anchors = [(float(np.exp(low + share * (high - low))), height) for share in (0.12, 0.85, 0.5)]
-        labels.append(Label(text=f"{name} better", anchors=anchors, colour=text_colour(looks.colours[name])))
+        colour = text_colour(looks.colours[name])
+        labels.append(Label(text=f"{name} better", anchors=anchors, colour=colour, of_region=True))
     return labels
 
 
@@ -148,11 +151,12 @@ def _entries(
     comparison: Comparison, data: pd.DataFrame, looks: style.Looks, page: style.Page
 ) -> list[key.Entry]:
     colour = looks.colours[comparison.studied]
-    found = [key.line_entry(page, "estimate", colour=colour)]
-    if np.isfinite(data["lower"]).any() and comparison.difference is not None:
-        text = f"{comparison.difference.level:.0%} for the whole range"
-        found.append(key.band_entry(page, BAND_ALPHA, text, colour=colour))
-    return found
+    if comparison.difference is None or not np.isfinite(data["lower"]).any():
+        return [key.line_entry(page, "estimate, not bounded", colour=colour, dashes=(1.0, 1.0), width=0.5)]
+    band = key.band_entry(
+        page, BAND_ALPHA, f"{comparison.difference.level:.0%} for the whole range", colour=colour
+    )
+    return [key.line_entry(page, "estimate", colour=colour), band]
 
 
 def _message(comparison: Comparison, data: pd.DataFrame) -> str:

@@ -38,6 +38,7 @@ class Label:
     anchors: Sequence[tuple[float, float]]  # data coordinates, the preferred one first
     colour: str = INK
     weight: str = "normal"
+    of_region: bool = False  # names a region, not a thing at its anchor: no line leads there
 
 
 def place_labels(figure: Figure, wanted: Mapping[Axes, Sequence[Label]]) -> None:
@@ -71,7 +72,7 @@ def _place(axes: Axes, label: Label, ink: Points, words: Sequence[Bbox]) -> Bbox
     anchor, shift, box, distance = best[:4]
     note.xy = anchor
     note.set_position(shift)
-    if distance > _FAR:
+    if distance > _FAR and not label.of_region:
         _lead(axes, anchor, box, label.colour)
     return box
 

@@ -127,7 +127,9 @@ def _sides(axes: Axes, studied: str) -> list[Label]:
     for text, height in (("more", 0.8 * top), ("less", 0.75 * bottom)):
         places = [low + share * (high - low) for share in (0.2, 0.5, 0.75)]
         anchors = [(float(np.exp(place)), float(np.exp(height))) for place in places]
-        labels.append(Label(text=f"{studied} needs {text} compute", anchors=anchors, colour=style.GREY))
+        labels.append(
+            Label(text=f"{studied} needs {text} compute", anchors=anchors, colour=style.GREY, of_region=True)
+        )
     return labels
 
 
@@ -146,8 +148,10 @@ def _entries(
 ) -> list[key.Entry]:
     """What the line and the band are; nothing is said of a band that is not there."""
     colour, found = looks.colours[comparison.studied], []
-    found.append(key.line_entry(page, "estimate", colour=colour))
-    if data["identified"].any() or (data["lower"] > 0).any() or np.isfinite(data["upper"]).any():
+    bounded = bool(((data["lower"] > 0) | np.isfinite(data["upper"])).any())
+    dashes, text = ((), "estimate") if bounded else ((1.0, 1.0), "estimate, not bounded")
+    found.append(key.line_entry(page, text, colour=colour, dashes=dashes, width=1.0 if bounded else 0.5))
+    if bounded:
         level = comparison.ratio.level if comparison.ratio is not None else 0.0
         found.append(key.band_entry(page, BAND_ALPHA, f"{level:.0%} at each compute", colour=colour))
     return found

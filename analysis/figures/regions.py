@@ -40,7 +40,7 @@ def draw_unidentified(axes: Axes, compute_M: Floats, mask_M: Mask) -> list[Label
             zorder=0.5,
             gid="not-identified",
         )
-        labels.append(Label(text="not identified", anchors=_places(axes, low, high)))
+        labels.append(Label(text="not identified", anchors=_places(axes, low, high), of_region=True))
         widths.append(_width(axes, low, high))
     return [label for label, width in zip(labels, widths) if width >= min(NAMED, max(widths))]
 
@@ -53,7 +53,8 @@ def draw_extrapolated(axes: Axes, compute_M: Floats, mask_M: Mask) -> list[Label
             low, high, color=style.GREY, alpha=EXTRAPOLATED_ALPHA, linewidth=0, zorder=0.4, gid="extrapolated"
         )
         if _width(axes, low, high) >= NAMED:
-            labels.append(Label(text="extrapolated", anchors=_places(axes, low, high), colour=style.GREY))
+            anchors = _places(axes, low, high)
+            labels.append(Label(text="extrapolated", anchors=anchors, colour=style.GREY, of_region=True))
     return labels
 
 

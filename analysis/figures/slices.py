@@ -72,15 +72,19 @@ def slice_data(study: MetricStudy, by: By) -> pd.DataFrame:
 
 
 def _frames(side: ObjectiveStudy, by: By) -> list[pd.DataFrame]:
-    points = side.points.rename(columns={"parameters.image_tower": "parameters"})
-    if points.empty or "parameters" not in points:
+    points = side.points
+    if points.empty or "parameters.image_tower" not in points:
         return []
-    runs = points[["run_id", "image_tower", "samples_seen", "parameters", "error"]]
+    runs = points[["run_id", "image_tower", "samples_seen", "error"]].assign(
+        parameters=points["parameters.image_tower"]
+    )
     found = [runs.assign(kind="run", objective=side.objective, slice=runs[by].astype(str))]
     law = side.fit.law if side.fit else None
     if law is None or set(law.form.covariates) != {"parameters", "samples_seen"}:
         return found
     for name, rows in runs.groupby(by):
+        if rows[ALONG[by]].nunique() == 1:
+            continue
         along = np.geomspace(rows[ALONG[by]].min(), rows[ALONG[by]].max(), CURVE_POINTS)
         fixed = "parameters" if by == "image_tower" else "samples_seen"
         covariates = {ALONG[by]: along, fixed: np.full(CURVE_POINTS, float(rows[fixed].median()))}
@@ -109,7 +113,7 @@ def _draw(
         for tower, ones in runs.groupby("image_tower"):
             looked = marker_of(str(tower), colour, page, looks, filled=True)
             axes.plot(ones[along], ones["error"], **looked, zorder=3, gid=f"runs.{objective}.{name}.{tower}")
-        ordered = part.sort_values(along)
+        ordered = runs.sort_values(along, kind="stable")
         ends = ordered.iloc[[-1, 0, len(ordered) // 2]]
         anchors = [(float(end[along]), float(end["error"])) for end in ends.to_dict("records")]
         text = str(name) if by == "image_tower" else f"{words.short(float(str(name)))} samples"

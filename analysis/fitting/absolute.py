@@ -18,7 +18,7 @@ from scipy.optimize import linprog
 from analysis.fitting.problem import Problem
 from analysis.forms.form import Floats
 
-MAX_PROGRAMS = 40
+MAX_PROGRAMS = 100
 FIRST_RADIUS, LEAST_RADIUS = 0.1, 1e-12  # largest change of a theta in one step
 PROMISED = 0.1  # share of the linearised gain a step has to deliver
 SMALL_GAIN = 1e-13  # of the objective

@@ -32,9 +32,7 @@ class Evidence:
     bounds_hit: tuple[str, ...]  # parameters at a bound of the form
     lower_bounds_hit: tuple[str, ...]  # those of them that are at their lower one
     condition: float  # of the weighted Jacobian, columns scaled to 1; inf where a parameter changes nothing
-    confounded: tuple[
-        str, ...
-    ]  # parameters that change together, or change nothing, in its flattest direction
+    confounded: tuple[str, ...]  # parameters that change together, or nothing, in its flattest direction
     explained_share: float  # of the objective of the best constant
     residual_scale: float  # robust standard deviation of the weighted residuals, for the degrees of freedom
     degrees_of_freedom: int

@@ -16,8 +16,9 @@ from analysis.fitting.observations import Observations
 from analysis.fitting.options import FitOptions
 from analysis.fitting.problem import Problem
 from analysis.fitting.search import search, spread
-from analysis.forms.form import MIN_VALUES as MIN_VALUES
-from analysis.forms.form import Form, Law
+from analysis.forms.form import MIN_VALUES, Form, Law
+
+__all__ = ["GRADIENT_TOLERANCE", "ILL_CONDITIONED", "MIN_VALUES", "Evidence", "Fit", "FitStatus", "fit_form"]
 
 GRADIENT_TOLERANCE = 1e-5  # of refits: by theta, objective scaled to 1 for the best constant
 GAIN_TOLERANCE = 1e-6  # share of the objective that the local model may still promise

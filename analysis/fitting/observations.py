@@ -20,14 +20,10 @@ SMALLEST, LARGEST = 1e-100, 1e100  # squares of anything in between, and their s
 class Observations:
     """Errors (fractions or nats) with the covariates of their runs."""
 
-    covariates: Mapping[
-        str, Floats
-    ]  # [N] each, in their own units: train_flops, parameters, samples_seen, ...
+    covariates: Mapping[str, Floats]  # [N] each: train_flops, parameters, samples_seen, ...
     error_N: Floats
     variance_N: Floats | None = None  # known variance of each error; None: one unknown variance for all
-    clusters: tuple[
-        str, ...
-    ]  # [N] labels: points of one are not independent (seeds of a cell, a shared trunk)
+    clusters: tuple[str, ...]  # [N]; points of one are not independent (seeds of a cell, a trunk)
     run_ids: tuple[str, ...]
 
     @classmethod

@@ -15,9 +15,7 @@ class FitOptions:
 
     residual: Residual = "error"  # error rates as they are, losses in logarithms
     loss: Loss = "huber"
-    huber_delta: float | None = (
-        None  # residuals beyond it count linearly; None: HUBER_SCALES median deviations
-    )
+    huber_delta: float | None = None  # residuals beyond count linearly; None: 1.345 robust deviations
     num_starts: int = 6  # best seeds of variable projection that are followed to their minima
 
     def __post_init__(self) -> None:

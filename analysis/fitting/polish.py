@@ -17,7 +17,9 @@ MAX_STEPS = 12
 SHARES = 4.0 ** -np.arange(10)  # of Newton's step that are tried
 DIFFERENCE = 1e-5  # of theta: derivatives of the gradient by central differences
 FLAT = 1e-14  # curvatures below it, relative to the largest, are those of a flat direction
-ROUNDING = 1e-16  # of the objective of a constant: gains below it are rounding
+ROUNDING = 4 * float(
+    np.finfo(np.float64).eps
+)  # of targets, and so of residuals: gains that it can feign are none
 PRECISE = 1e-13  # remaining gain at which no step is worth it
 
 
@@ -27,14 +29,17 @@ class Polished:
 
     theta_P: Floats
     objective: float
-    remaining_gain: float  # of the objective, as a share of it, that the quadratic model still promises
+    remaining_gain: float  # share of the objective that the quadratic model still promises, beyond rounding
 
 
 def polish(problem: Problem, theta_P: Floats, delta: float) -> Polished:
     """The minimum next to a theta that is all but there; steps that do not improve are not made."""
     landscape = Landscape(problem=problem, delta_R=np.full(1, delta), bounds=problem.bounds)
     objective = float(landscape.objective(theta_P[None])[0])
-    rounding = ROUNDING * float(landscape.constant_objective()[0])
+    size_N = np.sqrt(problem.weight_N) * problem.target_N
+    rounding = ROUNDING * float(
+        landscape.constant_objective()[0] + np.sqrt(objective) * np.linalg.norm(size_N)
+    )
     step_P, promised = _newton(landscape, theta_P)
     for _ in range(MAX_STEPS):
         if promised <= PRECISE * objective + rounding:
@@ -43,19 +48,17 @@ def polish(problem: Problem, theta_P: Floats, delta: float) -> Polished:
         there_S = landscape.objective(moved_SP, np.zeros(len(SHARES), dtype=np.int64))
         best = int(np.argmin(there_S))
         if not there_S[best] < objective:
-            promised *= SHARES[
-                -1
-            ]  # downhill it is: where no share of it helps, the ground bends up that much sooner
+            # downhill as it is, the ground bends up that much sooner than was promised
+            promised *= SHARES[-1]
             break
         theta_P, objective = moved_SP[best], float(there_S[best])
         step_P, promised = _newton(landscape, theta_P)
-    return Polished(
-        theta_P=theta_P, objective=objective, remaining_gain=promised / (objective + rounding + 1e-300)
-    )
+    gain = promised / (objective + 1e-300) if promised > rounding else 0.0
+    return Polished(theta_P=theta_P, objective=objective, remaining_gain=gain)
 
 
 def _newton(landscape: Landscape, theta_P: Floats) -> tuple[Floats, float]:
-    """Newton's step [P] among the parameters off their bounds, downhill in every direction, and the gain it promises."""
+    """Newton's step [P] of the parameters off their bounds, downhill in every direction, and the gain it promises."""
     gradient_P = landscape.gradient(theta_P[None])[0]
     free = np.flatnonzero(gradient_P)
     step_P = np.zeros_like(theta_P)

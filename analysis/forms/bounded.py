@@ -113,7 +113,7 @@ class Bounded(Form):
         return np.asarray(-term_exponents(theta_RP, len(self.terms))[:, None, :] * by_log_scale_RNK)
 
     def seeds(self, x_NK: Floats, error_N: Floats, weight_N: Floats, count: int) -> Floats:
-        """For a few floors: u = (error - floor) / (ceiling - error) is a sum of powers, with amplitudes in closed form."""
+        """For a few floors: u = (error - floor) / (ceiling - error) is a sum of powers, amplitudes in closed form."""
         shares = SEED_SHARES if self.fixed_floor is None else (None,)
         found = [
             self._seeds_at(share, coupling, x_NK, error_N, weight_N)

@@ -34,7 +34,7 @@ from analysis.intervals.spread import (
     with_run_variance,
 )
 
-__all__ = ["MIN_CLUSTERS", "NUM_REFITS", "Draws", "Quantity", "Refits", "refit", "wild_draws"]
+__all__ = ["MIN_CLUSTERS", "NUM_REFITS", "Draws", "Quantity", "Refits", "refit", "too_few", "wild_draws"]
 
 METHOD = "wild cluster bootstrap"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -94,12 +93,3 @@ def profiles_of(side: ObjectiveStudy) -> tuple[Profile, ...]:
 def _varied(table: pd.DataFrame, plan: SweepPlan) -> Sequence[Mapping[str, Any]]:
     """The planner's table, which knows the declared axes, if the plan covers all runs; else the runs' own."""
     return plan.varied if plan.varied and set(table["run_id"]) <= plan.costs.keys() else what_varied(table)
-
-
-def largest_compute(study: MetricStudy) -> float:
-    """The compute of the conclusion: that of the comparison, else the largest of any point; NaN without points."""
-    comparison = study.comparison
-    if comparison is not None and comparison.reference_compute is not None:
-        return comparison.reference_compute
-    largest = [side.points["train_flops"].max() for side in study.sides.values() if len(side.points)]
-    return max(map(float, largest), default=math.nan)

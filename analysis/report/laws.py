@@ -175,43 +175,6 @@ def choices(studies: Iterable[MetricStudy]) -> list[Block]:
     ]
 
 
-def without_law(studies: Iterable[MetricStudy]) -> list[Points]:
-    """Why some objectives have no law; nothing where all have one."""
-    told = [
-        f"{study.metric}, {side.objective}: {side.reason}."
-        for study in studies
-        for side in study.sides.values()
-        if side.reason
-    ]
-    return [Points(lead="No law is stated.", items=tuple(told))] if told else []
-
-
-def _role(side: ObjectiveStudy, one: Candidate) -> str:
-    if one.fit.law is None:
-        return f"no law: {one.fit.reason}"
-    told = [] if one.fit.form == one.forward.form else [f"reduced to {one.fit.form.name}"]
-    if side.fit is not None and one.fit.form == side.fit.form:
-        told.append("used")
-    if side.selected is not None and one.fit.form == side.selected.chosen.form:
-        told.append("chosen alone")
-    return ", ".join([*told, "admissible" if one.admissible else "not admissible"])
-
-
-def choices(studies: Iterable[MetricStudy]) -> Points:
-    """Why each form was chosen, and what the forms are."""
-    sides = [(study.metric, side) for study in studies for side in study.sides.values()]
-    reasons = [
-        f"{metric}, {side.objective}: {side.selected.reason}." for metric, side in sides if side.selected
-    ]
-    forms: dict[str, Form] = {}
-    for _, side in sides:
-        forms |= {
-            one.fit.form.name: one.fit.form for one in (side.selected.candidates if side.selected else ())
-        }
-    formulas = [f"{name}: {form.formula}" for name, form in forms.items()]
-    return Points(items=(*reasons, *formulas), lead="How the forms were chosen, and what they say.")
-
-
 def _told(value: float) -> str:
     return ABSENT if math.isnan(value) else number(value)
 

@@ -41,11 +41,7 @@ def write_report(
     _check(folders, output)
     all_findings = [find(folder, metric, options) for folder in folders]
     date = (written or datetime.datetime.now(datetime.UTC).date()).isoformat()
-    by_sweep = [
-        sweep_sections(findings, date, prefix)
-        for findings, prefix in zip(all_findings, _prefixes(all_findings), strict=True)
-    ]
-    page = _page(all_findings, by_sweep)
+    page, by_sweep = compose(all_findings, date)
     _make_folder(output.parent)
     if save_figures:
         for sections, folder in zip(by_sweep, _figure_folders(all_findings, output), strict=True):
@@ -53,6 +49,15 @@ def write_report(
                 save_drawing(drawing, folder)
     write_atomically(output, page)
     return output
+
+
+def compose(all_findings: Sequence[SweepFindings], written: str) -> tuple[str, list[tuple[Section, ...]]]:
+    """The page of one or several sweeps, and the sections of each; `written` is the date it states."""
+    by_sweep = [
+        sweep_sections(findings, written, prefix)
+        for findings, prefix in zip(all_findings, _prefixes(all_findings), strict=True)
+    ]
+    return _page(all_findings, by_sweep), by_sweep
 
 
 def _check(folders: Sequence[Path], output: Path) -> None:

@@ -17,8 +17,10 @@ from analysis.figures.identity import cost_data, held_out, predicted_versus_meas
 from analysis.figures.profiles import profile_panels
 from analysis.figures.ratio import ratio_versus_compute
 from analysis.figures.residuals import residual_panels
+from analysis.figures.scores import score_panels
 from analysis.figures.slices import slices
 from analysis.figures.style import Looks, Width, looks_of
+from analysis.load import metric_columns
 from analysis.report.blocks import Figure
 from analysis.report.findings import SweepFindings
 from analysis.selection.forward import LEVEL
@@ -66,6 +68,21 @@ def other_metrics(findings: SweepFindings) -> list[Figure]:
         for metric, study in findings.studies.items()
         if metric != findings.main.metric and study.sides
     ]
+
+
+def other_scores(findings: SweepFindings) -> list[Figure]:
+    """The recorded scores that were not studied, a small panel each; none where all were.
+
+    Of recalls at several ranks the most forgiving one is shown.
+    """
+    seen, table = looks(findings), findings.table
+    left = [
+        name
+        for name in metric_columns(table)
+        if name.replace("_head.", ".") not in findings.studies
+        and not name.endswith(("_recall_at_1", "_recall_at_5"))
+    ]
+    return [at_both_widths(lambda *, width: score_panels(table, left, seen, width=width))] if left else []
 
 
 def law_figures(findings: SweepFindings) -> list[Figure]:

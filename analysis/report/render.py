@@ -17,6 +17,8 @@ from analysis.figures.drawing import Drawing
 from analysis.report.blocks import Section
 
 TEMPLATES = Path(__file__).parent / "templates"
+_REFERENCE = re.compile(r'href="#([^"]+)"|url\(#([^)]+)\)')
+_IDENTIFIER = re.compile(r'\sid="([^"]*)"')
 _PATH = re.compile(r'\sd="([^"]*)"')
 _DIGITS = re.compile(r"(-?\d+\.\d{2})\d+")
 
@@ -60,8 +62,10 @@ def drawings(sections: Sequence[Section]) -> Iterator[Drawing]:
 
 
 def _inline(drawing: Drawing, place: str) -> Markup:
-    """The drawing as part of the page; `place` keeps its identifiers apart from those of every other."""
+    """The drawing as part of the page; `place` keeps the identifiers that it uses apart from those of every other."""
     svg = files.inline_svg(files.svg_text(drawing.figure), place, drawing.alt or drawing.title)
+    used = {name for pair in _REFERENCE.findall(svg) for name in pair}
+    svg = _IDENTIFIER.sub(lambda found: found[0] if found[1] in used else "", svg)
     return Markup(_PATH.sub(_rounded, svg))
 
 

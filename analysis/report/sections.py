@@ -40,7 +40,7 @@ def sweep_sections(findings: SweepFindings, written: str, prefix: str = "") -> t
 
 
 def _figures(findings: SweepFindings, prefix: str) -> Section:
-    others = pictures.other_metrics(findings)
+    others = [*pictures.other_metrics(findings), *pictures.other_scores(findings)]
     sections = [_section(f"{prefix}other-metrics", "Other metrics", *others)] if others else []
     return Section(
         identifier=f"{prefix}figures",

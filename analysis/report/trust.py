@@ -122,7 +122,7 @@ def holdout_blocks(holdout: Holdout) -> list[Block]:
     """Whether the holdout is sealed, who opened it and when, and how the predictions fared."""
     if not holdout.run_ids:
         text = (
-            "The sweep file names no holdout. A holdout (its largest cells, sealed until `scaling report --unseal`) "
+            "The sweep file names no holdout. A holdout (its largest cells, sealed until scaling report --unseal) "
             "shows whether the laws predict what they have not seen."
         )
         return [Paragraph(text=text)]

@@ -169,3 +169,27 @@ def noisy_error(seed: int, relative: float = 0.02) -> Score:
     return lambda objective, flops: true_error(objective, flops) * float(
         np.exp(relative * rng.standard_normal())
     )
+
+
+def surface_error(point: Mapping[str, Any]) -> float:
+    """One surface of image tower and samples for both objectives: CLIP differs in what its text tower costs alone."""
+    size, samples = TOWERS[point["image_tower"]] / 1.2e8, point["samples_seen"] / 16_384
+    u = 0.5 * size**-0.4 + 0.6 * samples**-0.5
+    return float((0.1 + (1 - 1 / CLASSES) * u) / (1 + u))
+
+
+def add_surface(
+    folder: SweepFolder, *, noise: float, seeds: tuple[int, ...] = (0,), random_seed: int = 0
+) -> None:
+    """Three towers x three samples_seen x seeds of both objectives, finished; noise is relative, of each run."""
+    rng = np.random.default_rng(random_seed)
+    for objective in ("superclass", "clip"):
+        for tower in TOWERS:
+            for samples in SAMPLES:
+                for seed in seeds:
+                    point = science(objective, tower, samples, seed)
+                    folder.add(
+                        point,
+                        "done",
+                        error=surface_error(point) * float(np.exp(noise * rng.standard_normal())),
+                    )

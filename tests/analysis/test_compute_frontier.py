@@ -33,6 +33,9 @@ def test_a_dense_menu_reaches_the_closed_form_of_the_optimum() -> None:
     samples_M = compute_M / 6 / size_M
     np.testing.assert_allclose(best.error_M, E + A * size_M**-ALPHA + B * samples_M**-BETA, rtol=1e-7)
     assert best.towers[0] != best.towers[-1]
+    for compute, error, tower in zip(compute_M, best.error_M, best.towers, strict=True):
+        size = np.geomspace(1e7, 1e13, 6_001)[int(tower.removeprefix("tower_"))]
+        assert float(law.predict(parameters=size, samples_seen=compute / 6 / size)) == pytest.approx(error)
 
 
 def test_many_laws_at_once_are_the_frontiers_one_by_one() -> None:

@@ -207,4 +207,6 @@ def test_objectives_may_have_their_own_protocol_but_one_objective_may_not_mix_tw
     assert standing(pd.DataFrame(runs), 0) == []
     runs["evaluation.held_out_loss.protocol"][1] = "label-softmax@2"
     (sentence,) = standing(pd.DataFrame(runs), 0)
-    assert sentence == "held_out_loss of superclass was measured by 2 protocols: its scores do not all compare."
+    assert (
+        sentence == "held_out_loss of superclass was measured by 2 protocols: its scores do not all compare."
+    )

@@ -29,8 +29,10 @@
       var button = document.createElement("button");
       button.type = "button";
       button.textContent = head.textContent;
-      head.textContent = "";
-      head.appendChild(button);
+      var printed = document.createElement("span");  // headings repeat on every printed page, buttons do not
+      printed.className = "printed";
+      printed.textContent = head.textContent;
+      head.replaceChildren(button, printed);
       head.setAttribute("aria-sort", "none");
       button.addEventListener("click", function () {
         var direction = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;

@@ -10,6 +10,7 @@ import pytest
 
 from analysis.comparison.cells import on_shared_cells, pairing, with_failed_as_worst
 from analysis.comparison.compare import CompareOptions, Comparison, ComparisonStatus, compare
+from analysis.comparison.paired import Tails, compute_grid, paired_frontiers
 from analysis.comparison.side import FailedRuns, Side
 from analysis.comparison.tuning import tuning_budget
 from analysis.comparison.worlds import DESIGNS, Noise, simulate
@@ -63,6 +64,20 @@ def test_shared_noise_of_a_cell_cancels_only_where_clusters_are_paired() -> None
     assert width(together) < 0.5 * width(compare(studied, apart, options=QUICK))
     assert together.pairing.studied_only == ()
     assert len(pairing(studied, apart).rival_only) == len(points)
+
+
+def test_independent_noise_of_the_rival_counts_towards_the_degrees_of_freedom() -> None:
+    """Paired copies of one fit have the eigenvalues of that fit; independent ones have each of them twice."""
+    side = simulate(TRIANGLE, seed=1)[0]
+    points = side.fit.observations
+    renamed = dataclasses.replace(points, clusters=tuple(f"other {label}" for label in points.clusters))
+    found = []
+    for rival in (side, refitted(side, renamed)):
+        grid = compute_grid(side, rival)
+        frontiers = paired_frontiers(side, rival, grid, num_refits=9, seed=0)
+        found.append(Tails.of(frontiers, 0.95).degrees_of_freedom(len(grid) // 2, len(grid) // 2))
+    paired, independent = found
+    assert 1.3 * paired < independent < 2.5 * paired
 
 
 def test_counting_every_run_twice_as_a_second_seed_does_not_narrow_the_interval() -> None:
@@ -136,6 +151,14 @@ def test_unequal_tuning_is_refused_and_equal_tuning_noted() -> None:
     assert found.status is ComparisonStatus.OK
     assert any("as many settings for both" in note for note in found.notes)
     assert any("assumed, not checked" in note for note in compare(*sides, options=QUICK).notes)
+
+
+def test_the_sentence_may_be_asked_at_a_compute_but_not_beyond_what_is_believed() -> None:
+    sides = simulate(TRIANGLE, seed=3, ratio=0.8, noise=SMALL_NOISE)
+    found = compare(*sides, options=dataclasses.replace(QUICK, reference_compute=4e21))
+    assert "at 4e21 FLOPs, beyond the points of one of them" in found.sentence() and found.p_value is None
+    with pytest.raises(ValueError, match="reference_compute 1e[+]24 FLOPs: must be between"):
+        compare(*sides, options=dataclasses.replace(QUICK, reference_compute=1e24))
 
 
 def test_cells_of_one_objective_are_fitted_drawn_alone_and_left_out_as_a_check() -> None:

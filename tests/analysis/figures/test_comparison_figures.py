@@ -66,7 +66,9 @@ def test_an_end_that_the_data_do_not_bound_is_an_arrow(
     comparison: Comparison, lower: float, upper: float, arrow: str
 ) -> None:
     drawing = ratio_versus_compute(with_ratio(comparison, lower, upper), LOOKS)
-    assert [one.get_gid() for one in marks(drawing, "open.")] == [arrow]
+    (mark,) = marks(drawing, "open.")
+    points_up, height = mark.get_marker() == "^", float(np.ravel(mark.get_ydata())[0])
+    assert mark.get_gid() == arrow and points_up == (arrow == "open.up") == (height > 0.9)
     assert not marks(drawing, "not-identified")
 
 

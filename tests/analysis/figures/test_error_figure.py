@@ -1,5 +1,7 @@
 """Error against compute: every run has a place, nothing sealed is told, and a missing law still gives a figure."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -62,6 +64,17 @@ def test_a_sealed_run_shows_where_it_is_and_never_what_it_scored() -> None:
     everything = csv_text(drawing) + provenance_text(drawing) + drawing.caption + drawing.alt
     for score in table.loc[table["run_id"].isin(sealed), METRIC]:
         assert f"{1 - score:.9g}" not in everything and f"{score:.9g}" not in everything
+
+
+def test_even_a_study_that_let_a_sealed_score_through_does_not_show_it() -> None:
+    table = sweep_table(("clip",), seeds=1)
+    study = study_of(table, num_refits=20)
+    sealed = str(table["run_id"].iloc[-1])
+    leaking = dataclasses.replace(
+        study, options=dataclasses.replace(study.options, sealed=frozenset({sealed}))
+    )
+    (row,) = error_versus_compute(leaking).data.query(f"run_id == '{sealed}'").to_dict("records")
+    assert row["standing"] == "sealed" and np.isnan(row["error"]) and not row["pareto"]
 
 
 def test_beyond_the_fitted_runs_a_frontier_is_dashed() -> None:

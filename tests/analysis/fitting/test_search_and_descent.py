@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from form_cases import case
+from form_cases import case, law_of
 from scipy.optimize import least_squares
 
 from analysis.fitting.descent import descend
 from analysis.fitting.losses import best_constant, huber
+from analysis.fitting.observations import Observations
 from analysis.fitting.options import FitOptions
 from analysis.fitting.problem import Problem, target, target_slope
 from analysis.fitting.search import search
+from analysis.forms.bounded import MOST_COUPLING
+from analysis.forms.pinned import Pinned
 
 
 def problem_of(name: str, noise: float = 3e-3, **options: object) -> Problem:
@@ -61,26 +64,19 @@ def test_own_targets_and_counts_are_those_of_single_problems() -> None:
 
 
 def test_a_parameter_at_its_bound_does_not_hold_the_others_up() -> None:
-    problem = problem_of("bounded_surface_without_floor")
-    wider = problem_of("bounded_surface")
-    assert wider.form.parameters[-1] == "floor"
-    low = Problem.of(
-        case("bounded_surface_without_floor").observations(3e-3, seed=4),
-        wider.form,
-        FitOptions(loss="squares"),
+    known = case("coupled_bounded_surface")
+    beyond = law_of(known.law.form, {**known.law.values, "coupling": 9.0})
+    points = Observations.of(beyond.predict(**known.columns), **known.columns)
+    free = Problem.of(points, known.law.form, FitOptions(loss="squares"))
+    pinned = Problem.of(
+        points, Pinned(known.law.form, (("coupling", MOST_COUPLING),)), FitOptions(loss="squares")
     )
-    free = Problem.of(
-        case("bounded_surface_without_floor").observations(3e-3, seed=4),
-        problem.form,
-        FitOptions(loss="squares"),
-    )
-    start_P = np.append(descend(free, free.seeds(1)).theta_RP[0] + 0.1, low.bounds[0][-1])
-    ended = descend(low, start_P[None])
-    if ended.theta_RP[0, -1] <= low.bounds[0][-1]:
-        np.testing.assert_allclose(
-            ended.theta_RP[0, :-1], descend(free, free.seeds(1)).theta_RP[0], atol=1e-4
-        )
-    assert ended.gradient_R[0] < 1e-6
+    at_bound = descend(free, free.seeds())
+    best = int(np.argmin(at_bound.objective_R))
+    expected = descend(pinned, pinned.seeds()).objective_R.min()
+    assert free.form.values(at_bound.theta_RP[best])["coupling"] == pytest.approx(MOST_COUPLING)
+    assert at_bound.objective_R[best] == pytest.approx(expected, rel=1e-8)
+    assert at_bound.gradient_R[best] < 1e-7 and at_bound.num_steps < 300
 
 
 def test_robust_losses_are_reached_on_two_ways() -> None:
@@ -98,7 +94,8 @@ def test_targets_are_smooth_and_rising_even_beyond_their_range(residual: str) ->
     step = 1e-7
     inside = error_N[(error_N > 1e-3) & (error_N < 0.99)]
     ahead, behind = target(residual, inside + step), target(residual, inside - step)  # type: ignore[arg-type]
-    np.testing.assert_allclose(target_slope(residual, inside), (ahead - behind) / (2 * step), rtol=1e-5)  # type: ignore[arg-type]
+    slope = target_slope(residual, inside)  # type: ignore[arg-type]
+    np.testing.assert_allclose(slope, (ahead - behind) / (2 * step), rtol=1e-5)
 
 
 def test_the_best_constant_is_a_mean_for_squares_and_a_median_for_tiny_deltas() -> None:

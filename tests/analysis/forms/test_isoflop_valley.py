@@ -57,17 +57,17 @@ def test_a_bottom_next_to_an_end_of_the_points_is_flagged() -> None:
 
 def test_the_bottom_of_a_cubic_agrees_with_a_fine_grid() -> None:
     rng = np.random.default_rng(0)
-    for _ in range(50):
+    for _ in range(20):
         values = dict(zip(("level", "slope", "curvature", "skew"), rng.normal(0, 1, 4), strict=True))
         form = form_named("isoflop_cubic")
         law = Law(form=form, theta=tuple(map(float, form.theta(values))), references={"parameters": 1.0})
-        found, grid = valley(law, np.exp(-50), np.exp(50)), np.linspace(-49, 49, 400_001)
+        found, grid = valley(law, np.exp(-50), np.exp(50)), np.linspace(-49, 49, 40_001)
         slope = np.diff(law.predict(parameters=np.exp(grid)))
         bottoms = grid[1:-1][(slope[:-1] < 0) & (slope[1:] >= 0)]
         if not len(bottoms):
             assert found.status in (ValleyStatus.CONCAVE, ValleyStatus.OUT_OF_RANGE)
         elif found.status is not ValleyStatus.OUT_OF_RANGE:
-            assert np.log(found.optimum or 1.0) == pytest.approx(float(bottoms[0]), abs=1e-3)
+            assert np.log(found.optimum or 1.0) == pytest.approx(float(bottoms[0]), abs=3e-3)
 
 
 def test_only_polynomials_have_a_valley() -> None:
