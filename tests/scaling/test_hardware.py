@@ -33,6 +33,13 @@ def test_an_unknown_accelerator_names_the_nearest_and_all_known() -> None:
 
 def test_h200_is_the_one_of_its_family_in_the_table() -> None:
     assert accelerator("h200") is ACCELERATORS["h200_sxm"]
+    with pytest.raises(ValueError, match="unknown accelerator 'h201'. Did you mean 'h200'"):
+        accelerator("h201")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="none.yaml: cannot be read .No such file or directory."):
+        load_accelerators(tmp_path / "none.yaml")
 
 
 def test_every_accelerator_states_a_dense_peak_a_memory_a_link_and_a_source() -> None:
