@@ -101,7 +101,7 @@ def accelerator(name: str, known: Mapping[str, Accelerator] = ACCELERATORS) -> A
     found = known.get(ALIASES.get(name, name))
     if found is None:
         raise ValueError(
-            f"unknown accelerator {name!r}. {did_you_mean(name, {*known, *ALIASES}, and_all=True)} "
+            f"unknown accelerator {name!r}. {did_you_mean(name, known, and_all=True)} "
             "Others: describe yours in a file and name it with --accelerators FILE.yaml."
         )
     return found

@@ -48,9 +48,8 @@ def asked(paper: Path, tmp_path: Path) -> PlanOf:
     def planned(
         *overrides: str, num_devices: int = 8, accelerator: str = "h100_sxm", **wishes: object
     ) -> Plan:
-        request = PlanRequest(
-            num_devices=num_devices, accelerator=accelerator, runs=tmp_path / "runs", **wishes  # type: ignore[arg-type]
-        )
+        wishes = {"runs": tmp_path / "runs", **wishes}
+        request = PlanRequest(num_devices=num_devices, accelerator=accelerator, **wishes)  # type: ignore[arg-type]
         return requested_plan(load_sweep(paper, overrides), request)
 
     return planned
@@ -189,6 +188,32 @@ def test_a_budget_in_money_is_worth_device_hours_at_the_price(asked: PlanOf) -> 
     assert "100 device-hours buy" in printed(hours)
     with pytest.raises(ValueError, match="--budget 250 usd needs a price: give --price"):
         asked(budget="250 usd")
+
+
+def leave_record(folder: Path, *run_ids: str) -> None:
+    for run_id in run_ids:
+        (folder / run_id).mkdir(parents=True)
+        for name in ("point.json", "record.json"):
+            (folder / run_id / name).write_text("{}")
+
+
+def test_a_run_that_is_done_costs_no_more_and_is_listed(asked: PlanOf, tmp_path: Path) -> None:
+    first, second, *others = [told.point.run_id for told in asked().points]
+    leave_record(tmp_path / "runs" / "paper", first, second)
+    plan = asked(budget="1000 device-hours")
+    assert plan.done == (first, second)
+    assert plan.purchase is not None and set(plan.purchase.run_ids) == set(others)
+    assert plan.schedule is not None and set(plan.schedule.critical_path.run_ids) == set(others)
+    assert plan.totals == asked(runs=tmp_path / "none").totals
+    said = printed(plan)
+    assert "2 of 4 runs are done already, and cost nothing more; " in said and f"  {first}\n" in said
+
+
+def test_a_sweep_that_is_done_has_nothing_left_to_buy_or_train(asked: PlanOf, tmp_path: Path) -> None:
+    leave_record(tmp_path / "runs" / "paper", *(told.point.run_id for told in asked().points))
+    said = printed(asked(budget="1 device-hours", jobs=2))
+    for sentence in ("All 4 runs are done already", "No run is left to train", "buy nothing: every run is done"):
+        assert sentence in said
 
 
 def test_an_unknown_accelerator_is_refused(plan_of: PlanOf, asked: PlanOf) -> None:
