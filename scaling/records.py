@@ -66,7 +66,7 @@ class PlannedCost(_Frozen):
     hardware_flops: int | None = None  # of the whole run
     memory_bytes: dict[str, int] = Field(default_factory=dict)  # of one device at its peak, by class, not calibrated
     peak_memory_bytes: int | None = None  # their sum, calibrated
-    data_bytes: int | None = None  # of shards, read by all ranks, repeats included
+    data_bytes: int | None = None  # of shards, to be read by all ranks, repeats included
     checkpoint_bytes: int | None = None  # one checkpoint, calibrated
     disk_bytes: int | None = None  # checkpoints that stay and the trained weights
     calibration: dict[str, float] = Field(default_factory=dict)
@@ -91,6 +91,7 @@ class Measured(_Frozen):
     step_seconds: dict[str, float] = Field(default_factory=dict)  # p50, p90, p99: medians of the rows'
     memory_bytes: dict[str, int] = Field(default_factory=dict)  # rank 0's peak by class
     memory_source: str = ""  # what that peak counts: "allocator" or "resident set"
+    data_bytes: int | None = None  # of stored samples, read from shards by all ranks, repeats included
     goodput: dict[str, float] = Field(default_factory=dict)
     """Wall seconds of all attempts by what they went on (scaling/train/goodput.py): initialisation, productive,
     data_stall, checkpoint, evaluation, lost."""
