@@ -39,7 +39,8 @@ def _utilisation_note(plan: Plan) -> str:
     if num_runs:
         change = totals.device_hours / totals.uncalibrated_device_hours - 1
         before, now = format_hours(totals.uncalibrated_device_hours), format_hours(totals.device_hours)
-        return f"Utilisation ({told}) by what {_counted(num_runs, 'run')} reached: {before} -> {now} device-hours ({change:+.0%})."
+        runs = _counted(num_runs, "run")
+        return f"Utilisation ({told}) by what {runs} reached: {before} -> {now} device-hours ({change:+.0%})."
     share = CPU_UTILISATION if plan.accelerator == "cpu_core" else GPU_UTILISATION
     return (
         f"Utilisation ({told}) is an assumption, {share:.0%} while a device computes (scaling/cost.py), until runs of "

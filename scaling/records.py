@@ -65,7 +65,8 @@ class PlannedCost(_Frozen):
     hardware_flops_per_sample: dict[str, int] = Field(default_factory=dict)  # and what is computed twice, by part
     hardware_flops: int | None = None  # of the whole run
     memory_bytes: dict[str, int] = Field(default_factory=dict)  # of one device at its peak, by class, not calibrated
-    peak_memory_bytes: int | None = None  # their sum, calibrated
+    peak_memory_bytes: int | None = None  # their sum, calibrated; of a CPU with host_memory_bytes, as they lie there
+    host_memory_bytes: int | None = None  # of one rank, offloaded to the CPU's memory; not calibrated
     data_bytes: int | None = None  # of shards, to be read by all ranks, repeats included
     checkpoint_bytes: int | None = None  # one checkpoint, calibrated
     disk_bytes: int | None = None  # checkpoints that stay and the trained weights
@@ -83,14 +84,16 @@ class Measured(_Frozen):
     device_hours: float  # train_seconds x ranks, of every attempt
     data_wait_seconds: float = 0.0  # of train_seconds, in which rank 0 waited for its next batch
     samples_per_second: float
-    peak_memory_bytes: int  # resident set on CPU, allocator peak on an accelerator; the largest rank
+    peak_memory_bytes: int  # of the largest rank, as memory_source says
     attempts: int
     model_flops_utilisation: float | None = None  # planned FLOPs of its samples / (peak of its device-hours)
     peak_flops_per_second: float | None = None  # of one rank's device, of which that is a share
     peak_flops_source: str = ""  # the data sheet, or the product that was measured
     step_seconds: dict[str, float] = Field(default_factory=dict)  # p50, p90, p99: medians of the rows'
-    memory_bytes: dict[str, int] = Field(default_factory=dict)  # rank 0's peak by class
-    memory_source: str = ""  # what that peak counts: "allocator" or "resident set"
+    memory_bytes: dict[str, int] = Field(default_factory=dict)  # rank 0's peak by class; on_host: not on the device
+    memory_source: str = ""
+    """What the peak counts. "allocator": torch's bytes on the accelerator, and none of the host's. "resident set": all
+    that the process holds of a CPU's memory, where device and host are one: also Python, libraries, offloaded states."""
     data_bytes: int | None = None  # of stored samples, read from shards by all ranks, repeats included
     goodput: dict[str, float] = Field(default_factory=dict)
     """Wall seconds of all attempts by what they went on (scaling/train/goodput.py): initialisation, productive,

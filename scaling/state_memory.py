@@ -48,8 +48,8 @@ class StateMemory:
     communication_in_step: int
     host: int  # in the CPU's memory instead
     first_bucket: int = 0
-    """Elements of gradients that lie in the first bucket of this backward pass, until which there are no others; 0: none
-    do, or others are there before."""
+    """Elements of gradients that lie in the first bucket of a backward pass before there are any others; 0: others are
+    there from its start."""
 
 
 @lru_cache(maxsize=512)

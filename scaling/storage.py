@@ -8,7 +8,7 @@ from scaling.placement import Placement
 from scaling.science import Science
 
 ASSUMED_SAMPLE_BYTES = 450e12 / 12.8e9
-"""Of one image-text pair: an assumption, replaced by the mean sample of the training set's own index once that is there.
+"""Of one image-text pair: an assumption, replaced by the mean sample of the training set's index once that is there.
 
 35 kB: the tars of DataComp's pool of 12.8B pairs take 450 TB (Gadre et al. 2023, arXiv 2304.14108; table of disk
 requirements in the README of mlfoundations/datacomp), images at most 512 pixels on their longer side

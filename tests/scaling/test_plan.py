@@ -105,8 +105,9 @@ def test_a_price_gives_money_and_without_one_there_is_no_money(asked: PlanOf) ->
 
 def test_the_table_has_one_row_per_point_under_its_columns(plan_of: PlanOf) -> None:
     plan = plan_of()
-    trained, taken = plan_tables(plan)
-    assert [table.row_count for table in (trained, taken)] == [4, 6]  # with an empty one, and the totals
+    trained, placed, taken = plan_tables(plan)
+    rows_of_tables = [table.row_count for table in (trained, placed, taken)]
+    assert rows_of_tables == [4, 4, 6]  # with an empty one, and the totals
     rows = [*(taken_row(planned, plan) for planned in plan.points), totals_row(plan)]
     assert {len(row) for row in rows} == {1 + len(taken_columns(plan))}
 
@@ -115,6 +116,20 @@ def test_the_table_shows_every_figure_at_100_columns(asked: PlanOf) -> None:
     wide = "image_tower=[vit_h14, vit_micro8]"
     text = printed(asked(wide, "samples_seen=12.8B", "seed=[10]", num_devices=64, usd_per_hour=99.5, jobs=2))
     assert "…" not in text and max(map(len, text.splitlines())) <= 100
+
+
+def test_the_plan_shows_what_the_planner_chose_and_device_and_host_memory_apart(asked: PlanOf) -> None:
+    plan = asked("image_tower=vit_h14", num_devices=64)
+    placed = printed(plan).partition("how it is placed")[2].partition("what it takes")[0]
+    for told in plan.points:
+        (row,) = [line for line in placed.splitlines() if line.startswith(told.point.run_id)]
+        placement = told.point.placement
+        chosen = [str(placement.zero_stage), str(placement.micro_batch), placement.activation_checkpointing]
+        assert row.split()[1:5] == [placement.engine, *chosen] and "GB" in row
+    assert "host" not in placed and all(told.cost.host_memory_bytes == 0 for told in plan.points)
+    offloaded = asked("offload=optimizer", num_devices=64)
+    placed = printed(offloaded).partition("how it is placed")[2].partition("what it takes")[0]
+    assert "host" in placed and all(told.cost.host_memory_bytes for told in offloaded.points)
 
 
 def test_both_kinds_of_flops_stand_side_by_side_and_the_convention_below(plan_of: PlanOf) -> None:
@@ -128,7 +143,7 @@ def test_axes_that_a_run_s_name_does_not_tell_have_a_table(plan_of: PlanOf) -> N
     differs = plan_tables(plan)[0]
     assert [column.header for column in differs.columns] == ["run", "classification_loss"]
     assert set(differs.columns[1].cells) == {"softmax", "bce"}
-    assert len(plan_tables(plan_of())) == 2
+    assert len(plan_tables(plan)) == 1 + len(plan_tables(plan_of())) == 4
 
 
 def test_a_plan_without_data_says_that_its_run_ids_are_provisional(plan_of: PlanOf) -> None:
@@ -275,13 +290,9 @@ def test_the_plan_of_a_tiny_sweep_wraps_no_figure(asked: PlanOf) -> None:
     )
     plan = asked(*tiny, num_devices=1, accelerator="cpu_core", usd_per_hour=0.04)
     rows = [line.split() for line in printed(plan).splitlines() if line.startswith(("clip-", "superclass-"))]
-    assert [len(row) for row in rows] == [
-        8,
-        8,
-        9,
-        9,
-    ]  # name and columns: a cell that wraps is cut in two lines
-    assert all(taken_row(told, plan) == tuple(row) for told, row in zip(plan.points, rows[2:], strict=True))
+    # name, columns, and a unit that stands apart; a cell that wraps is cut in two lines
+    assert [len(row) for row in rows] == [8, 8, 7, 7, 9, 9]
+    assert all(taken_row(told, plan) == tuple(row) for told, row in zip(plan.points, rows[4:], strict=True))
 
 
 @pytest.mark.parametrize(("size", "unit"), [(0, "B"), (999, "B"), (1e3, "kB"), (141e9, "GB"), (2e13, "TB")])
