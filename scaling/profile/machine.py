@@ -8,7 +8,7 @@ import time
 
 import torch
 
-from scaling.train.utilisation import measured_peak
+from scaling.train.utilisation import counted_threads, measured_peak
 
 COPIED_BYTES = (
     128 * 2**20
@@ -38,7 +38,7 @@ def measured_peaks(device: torch.device, precision: str) -> MachinePeaks:
     return MachinePeaks(
         flops_per_second=product.flops_per_second,
         bytes_per_second=bandwidth,
-        source=f"{product.source}; copy of {COPIED_BYTES // 2**20} MiB, {threads} threads",
+        source=f"{product.source}; copy of {COPIED_BYTES // 2**20} MiB, {counted_threads(threads)}",
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import math
 import os
 import re
 import subprocess
@@ -15,6 +17,7 @@ from profiled import PEAKS, QUICKSTART, profile_of
 from rich.console import Console
 
 from scaling.profile.comparison import compare_with_clip
+from scaling.profile.drawing import LEFT, MARKER, WIDTH, apart
 from scaling.profile.profile_report import ProfileReport, report_as_json
 from scaling.profile.render import duration, main_operators, page_of, significant, size
 from scaling.profile.report import profile_sweep
@@ -98,10 +101,26 @@ def test_the_numbers_are_plain_json_with_a_total_that_adds_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "text"), [(0.03567, "0.0357"), (0.0, "0"), (12.0, "12"), (123456.0, "123,456")]
+    ("number", "text"),
+    [
+        (0.03567, "0.0357"),
+        (0.0, "0"),
+        (4.2, "4.20"),
+        (9.999, "10.0"),
+        (999.9, "1,000"),
+        (123456.0, "123,456"),
+    ],
 )
 def test_numbers_have_three_digits_that_say_something(number: float, text: str) -> None:
     assert significant(number) == text
+
+
+def test_no_marker_of_a_roofline_hides_another() -> None:
+    crowd = [(400.0 + dx, 200.0 + dy) for dx in (0, 1, 2) for dy in (0, 3, 6, 9)]
+    places = apart(crowd, bottom=320.0)
+    assert places[0] == crowd[0], "the first stands where it is"
+    assert min(math.dist(one, other) for one, other in itertools.combinations(places, 2)) > 2 * MARKER
+    assert all(LEFT < x < WIDTH and 0 < y < 320 for x, y in places)
 
 
 def test_products_are_shown_under_the_roof_also_where_other_operators_took_longer() -> None:
