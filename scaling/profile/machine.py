@@ -7,6 +7,7 @@ import functools
 import time
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from scaling.train.utilisation import counted_threads, measured_peak
 
@@ -55,6 +56,11 @@ def _seconds_of_copy(source: torch.Tensor, copy: torch.Tensor) -> float:
     copy.copy_(source)
     wait_for(source.device)
     return time.perf_counter() - began
+
+
+def local_part(tensor: torch.Tensor) -> torch.Tensor:
+    """The part of a sharded tensor that lies on this rank; any other tensor as it is."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def wait_for(device: torch.device) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch._C._profiler import _EventType
 from torch.profiler import profile, record_function
 
+from scaling.profile.machine import local_part
 from scaling.profile.observed_engine import PHASE
 from scaling.train.engines.protocol import Engine
 
@@ -78,7 +79,7 @@ def marking_gradients(objective: nn.Module) -> Iterator[None]:
 
 def _mark(parameter: Tensor) -> None:
     if parameter.grad is not None:
-        with record_function(f"{GRADIENT}{parameter.grad.untyped_storage().data_ptr()}"):
+        with record_function(f"{GRADIENT}{local_part(parameter.grad).untyped_storage().data_ptr()}"):
             pass
 
 
@@ -95,7 +96,7 @@ def standing_bytes(engine: Engine) -> dict[str, int]:
 
 
 def _bytes_of_storages(tensors: Iterable[Tensor], device: torch.device) -> int:
-    local = [tensor.to_local() if hasattr(tensor, "to_local") else tensor for tensor in tensors]
+    local = [local_part(tensor) for tensor in tensors]
     storages = [tensor.untyped_storage() for tensor in local if tensor.device == device]
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 

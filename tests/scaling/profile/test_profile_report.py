@@ -154,20 +154,27 @@ def test_what_cannot_be_profiled_is_refused_before_anything_runs(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("engine", ["deepspeed", "fsdp"])
 def test_a_sweep_is_profiled_through_its_own_engine_and_leaves_nothing_in_shared_memory(
-    tmp_path: Path,
+    tmp_path: Path, engine: str
 ) -> None:
     program = (
         "import sys, pathlib; from rich.console import Console; from scaling.spec import load_sweep;"
         "from scaling.profile.report import profile_sweep;"
-        "sweep = load_sweep(pathlib.Path(sys.argv[1]), ['image_tower=vit_nano8']);"
+        "sweep = load_sweep(pathlib.Path(sys.argv[1]), ['image_tower=vit_nano8', 'engine=' + sys.argv[3]]);"
         "sys.exit(profile_sweep(sweep, None, 1, pathlib.Path(sys.argv[2]), Console()))"
     )
     page, before = tmp_path / "profile.html", set(Path("/dev/shm").iterdir())
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-c", program, str(QUICKSTART), str(page)], check=True, env=environment)
+    arguments = [str(QUICKSTART), str(page), engine]
+    subprocess.run([sys.executable, "-c", program, *arguments], check=True, env=environment)
     plain = json.loads(page.with_suffix(".json").read_text())
-    assert {profile["placement"]["engine"] for profile in plain["profiles"]} == {"deepspeed"}
+    assert {profile["placement"]["engine"] for profile in plain["profiles"]} == {engine}
+    for profile in plain["profiles"]:
+        whole, tower = profile["modules"][0], profile["modules"][1]
+        assert whole["parameters"] == sum(profile["parameters"].values())
+        assert 0 < tower["forward_flops"] < whole["forward_flops"]
+        assert max(moment["bytes_by_class"]["gradients"] for moment in profile["memory_timeline"]) > 0
     for written in plain["files"].values():
         assert all((tmp_path / name).stat().st_size for name in written) and written
     left = {path.name for path in set(Path("/dev/shm").iterdir()) - before}
