@@ -1,4 +1,4 @@
-"""What runs took beside what was planned for them: device-hours, peak memory and data read, measured against planned."""
+"""What runs took beside what was planned for them: device-hours, peak memory and data read."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def buy(
     """
     costs = {run_id: cost for run_id, cost in costs.items() if run_id not in done}
     groups = [group for group in _comparisons(points) if len(group) > 1]
-    comparisons = [left for group in groups if (left := [run for run in group if run in costs])]
+    comparisons = [pending for group in groups if (pending := [run for run in group if run in costs])]
     bought: list[str] = []
     left = budget.amount
     num_comparisons = 0

@@ -96,8 +96,7 @@ def standing_bytes(engine: Engine) -> dict[str, int]:
 
 
 def _bytes_of_storages(tensors: Iterable[Tensor], device: torch.device) -> int:
-    local = [local_part(tensor) for tensor in tensors]
-    storages = [tensor.untyped_storage() for tensor in local if tensor.device == device]
+    storages = [local_part(tensor).untyped_storage() for tensor in tensors if tensor.device == device]
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 

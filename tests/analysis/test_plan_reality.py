@@ -51,7 +51,9 @@ def test_memory_is_compared_only_where_an_allocator_counted_it(table: pd.DataFra
     allocated = plan_and_reality(table)
     assert resident is not None and allocated is not None
     assert (len(resident.figure.axes), len(allocated.figure.axes)) == (1, 2)
-    assert "Memory is compared where an allocator counted it: 5 runs measured a resident set" in resident.caption
+    assert (
+        "Memory is compared where an allocator counted it: 5 runs measured a resident set" in resident.caption
+    )
     assert "what is offloaded to the host is in neither" in allocated.caption
     assert "resident set" not in allocated.caption
     assert "peak memory of a device: 0.0300 x planned" in allocated.caption

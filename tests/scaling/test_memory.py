@@ -121,7 +121,9 @@ def test_a_share_of_gradients_is_there_once_the_first_bucket_is_full(objective: 
 
     trained = sum(count_parameters(point.specification).values())
     whole, small = peak(trained), peak(1_000_000)
-    own = 0 if objective == "clip" else 4 * (768 + 1) * point.vocabulary_size  # of the head's product, from forward on
+    own = (
+        0 if objective == "clip" else 4 * (768 + 1) * point.vocabulary_size
+    )  # of the head's product, from forward on
     assert whole.gradients <= own and whole.communication == 2 * 4 * trained
     assert small.gradients == 4 * trained + own and small.communication == 2 * 4 * 1_000_000
 
@@ -133,7 +135,9 @@ def test_what_is_offloaded_leaves_the_device_for_the_hosts_memory() -> None:
     assert offloaded.host >= kept.optimizer_states
     assert offloaded.total < kept.total
     assert offloaded.needed(on_accelerator=True) == offloaded.total, "the host's memory is another"
-    assert offloaded.needed(on_accelerator=False) == offloaded.total + offloaded.host, "on a CPU it is the same"
+    assert (
+        offloaded.needed(on_accelerator=False) == offloaded.total + offloaded.host
+    ), "on a CPU it is the same"
 
 
 @pytest.mark.parametrize("tower", ["vit_b16", "resnet50", "convnext_tiny"])

@@ -227,7 +227,11 @@ def test_a_run_that_is_done_costs_no_more_and_is_listed(asked: PlanOf, tmp_path:
 def test_a_sweep_that_is_done_has_nothing_left_to_buy_or_train(asked: PlanOf, tmp_path: Path) -> None:
     leave_record(tmp_path / "runs" / "paper", *(told.point.run_id for told in asked().points))
     said = printed(asked(budget="1 device-hours", jobs=2))
-    for sentence in ("All 4 runs are done already", "No run is left to train", "buy nothing: every run is done"):
+    for sentence in (
+        "All 4 runs are done already",
+        "No run is left to train",
+        "buy nothing: every run is done",
+    ):
         assert sentence in said
 
 
@@ -249,9 +253,13 @@ def test_what_the_file_leaves_open_is_chosen_so_that_it_fits(asked: PlanOf) -> N
     assert placement.micro_batch * 8 < plan.points[0].point.science.global_batch, "or it would not"
 
 
-def test_written_placement_that_does_not_fit_is_refused_and_the_nearest_that_does_is_named(asked: PlanOf) -> None:
+def test_written_placement_that_does_not_fit_is_refused_and_the_nearest_that_does_is_named(
+    asked: PlanOf,
+) -> None:
     written = ("micro_batch=256", "activation_checkpointing=none", "zero_stage=1")
-    with pytest.raises(SweepError, match=r"vit_h14 at micro_batch 256.* GB on h100_sxm.*: use micro_batch \d+ \("):
+    with pytest.raises(
+        SweepError, match=r"vit_h14 at micro_batch 256.* GB on h100_sxm.*: use micro_batch \d+ \("
+    ):
         asked("image_tower=vit_h14", "objective=clip", "global_batch=16384", *written, num_devices=8)
 
 
