@@ -98,10 +98,10 @@ class Measured(_Frozen):
     step_seconds: dict[str, float] = Field(default_factory=dict)  # p50, p90, p99: medians of the rows'
     memory_bytes: dict[str, int] = Field(
         default_factory=dict
-    )  # rank 0's peak by class; on_host: not on the device
+    )  # rank 0's peak by class, and beside it on_host
     memory_source: str = ""
     """What the peak counts. "allocator": torch's bytes on the accelerator, and none of the host's. "resident set": all
-    that the process holds of a CPU's memory, where device and host are one: also Python, libraries, offloaded states."""
+    that the process holds of a CPU's memory, where device and host are one: Python, libraries, what is offloaded."""
     data_bytes: int | None = None  # of stored samples, read from shards by all ranks, repeats included
     goodput: dict[str, float] = Field(default_factory=dict)
     """Wall seconds of all attempts by what they went on (scaling/train/goodput.py): initialisation, productive,

@@ -66,10 +66,8 @@ class Span:
 @contextlib.contextmanager
 def marking_gradients(objective: nn.Module) -> Iterator[None]:
     """The address of every gradient is marked in the trace as it is accumulated."""
-    trained = [parameter for parameter in objective.parameters() if parameter.requires_grad]
-    handles = [
-        parameter.register_post_accumulate_grad_hook(_mark) for parameter in trained  # type: ignore[no-untyped-call]
-    ]
+    trained = [each for each in objective.parameters() if each.requires_grad]
+    handles = [each.register_post_accumulate_grad_hook(_mark) for each in trained]  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
