@@ -118,7 +118,7 @@ def _caption(panels: Sequence[tuple[_Quantity, pd.DataFrame]], table: pd.DataFra
             f"{number(float(ratios.min()))} to {number(float(ratios.max()))})."
         )
     sentences += _caveats({quantity.name for quantity, _ in panels}, table)
-    sentences.append("The next `scaling plan` of this sweep is corrected by these ratios.")
+    sentences.append("The next `scaling plan` of this sweep is corrected by the ratios of hours and memory.")
     return " ".join(sentences)
 
 
