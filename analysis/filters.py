@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,10 @@ class Rule:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
-    """The runs of a fit (the sweep table with `error`, `guessing_error`) and the ledger of the others."""
+    """The runs of a fit and the ledger of the others.
+
+    `points`: rows of the sweep table with `error`, `guessing_error`, `scored_by` (task), `num_evaluated` (samples).
+    """
 
     metric: str
     points: pd.DataFrame
@@ -45,30 +49,60 @@ def error_label(metric: str) -> str:
     return f"{task} error (1 - {name})"
 
 
-def select_points(table: pd.DataFrame, metric: str) -> Selection:
-    """The runs that have a comparable error of `metric`; each other one under the first rule against it."""
-    task = metric.partition(".")[0]
-    score = _numbers(table, metric)
-    error = score if is_loss(metric) else 1 - score
-    seen, trained = _numbers(table, f"evaluation.{task}.samples_seen"), _numbers(
-        table, "measured_samples_seen"
-    )
+def select_points(
+    table: pd.DataFrame, metric: str, *, sealed: Collection[str] = (), admitted: Collection[str] = ()
+) -> Selection:
+    """The runs that have a comparable error of `metric`; each other one under the first rule against it.
+
+    `sealed`: run_ids of the holdout, while it is closed; `admitted`: names of rules that are not applied.
+    """
+    scores = _scores(table, metric)
     masks = {
+        "sealed": ("holdout of the sweep file, not opened", table["run_id"].isin(list(sealed))),
         "failed": ("the run failed and has no score", table["status"].isin(FAILED_STATUSES)),
         "unfinished": ("the run is not finished", table["status"] != "done"),
-        "no score": (f"the record holds no {metric}", score.isna()),
-        "early score": ("evaluated before the end of its training", seen < trained),
-        "no error left": ("an error of 0 has no place on a logarithmic axis", error <= 0),
+        "no score": (f"the record holds no {metric}", scores["error"].isna()),
+        "early score": ("evaluated before the end of its training", scores.pop("is_early")),
+        "no error left": ("an error of 0 has no place on a logarithmic axis", scores["error"] <= 0),
     }
     open_rows, rules = pd.Series(True, index=table.index), []
     for name, (description, mask) in masks.items():
+        mask = mask & (name not in admitted)
         run_ids = tuple(table.loc[open_rows & mask, "run_id"].astype(str))
         rules.append(Rule(name=name, description=description, run_ids=run_ids))
         open_rows &= ~mask
-    chance = _numbers(table, f"{task}.chance")
-    columns = {"error": error, "guessing_error": np.nan if is_loss(metric) else 1 - chance}
-    points = table.assign(**columns)[open_rows].reset_index(drop=True)
+    points = pd.concat([table, scores], axis=1)[open_rows].reset_index(drop=True)
     return Selection(metric=metric, points=points, rules=tuple(rules))
+
+
+def _scores(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """error, guessing_error, scored_by, num_evaluated and is_early of every run.
+
+    A run without the task is scored by the task's `_head` variant, if it has that: the scores of SuperClass's label
+    head for the same images.
+    """
+    task, _, name = metric.partition(".")
+    own, head = _numbers(table, metric), _numbers(table, f"{task}_head.{name}")
+    scored_by = pd.Series(task, index=table.index).where(own.notna() | head.isna(), f"{task}_head")
+    score = own.fillna(head)
+    chance = _of_task(table, "{}.chance", scored_by)
+    chance = chance.fillna(_of_task(table, "{}." + name + ".chance", scored_by))
+    seen = _of_task(table, "evaluation.{}.samples_seen", scored_by)
+    return pd.DataFrame(
+        {
+            "error": score if is_loss(metric) else 1 - score,
+            "guessing_error": np.nan if is_loss(metric) else 1 - chance,
+            "scored_by": scored_by,
+            "num_evaluated": _of_task(table, "evaluation.{}.num_samples", scored_by),
+            "is_early": seen < _numbers(table, "measured_samples_seen"),
+        }
+    )
+
+
+def _of_task(table: pd.DataFrame, column: str, scored_by: pd.Series[str]) -> pd.Series[float]:
+    """A numeric column of the task that scored each run; `column` with {} for the task."""
+    parts = [_numbers(table, column.format(task)).where(scored_by == task) for task in sorted(set(scored_by))]
+    return pd.concat(parts, axis=1).bfill(axis=1).iloc[:, 0] if parts else pd.Series(dtype=float)
 
 
 def _numbers(table: pd.DataFrame, column: str) -> pd.Series[float]:

@@ -13,6 +13,7 @@ measured_<figure>, data.<count>             as in records.Measured and records.D
 measured_<figure>.<part>                    those of goodput, step_seconds and memory_bytes
 faults.<name>                               warnings (one per line), num_rollbacks, skipped_batches (steps)
 <task>.<metric>                             scores of the finished run
+<task>.chance, <task>.<metric>.chance       what guessing scores
 evaluation.<task>.<field>                   protocol, num_samples, samples_seen, seconds of that score
 environment.<name>                          versions and device
 """
@@ -42,6 +43,7 @@ class SweepPlan:
     """The parts of a sweep's plan.json (scaling.plan) that the analysis reads."""
 
     question: str = ""
+    holdout: tuple[str, ...] = ()  # run ids that stay sealed until they are opened
     costs: Mapping[str, PlannedCost] = dataclasses.field(default_factory=dict)  # by run_id
     varied: tuple[Mapping[str, Any], ...] = ()  # rows with field, kind, values
 
@@ -76,7 +78,8 @@ def read_plan(runs: Path) -> SweepPlan:
     try:
         plan: dict[str, Any] = json.loads(path.read_text())
         costs = {row["point"]["run_id"]: PlannedCost.model_validate(row["cost"]) for row in plan["points"]}
-        return SweepPlan(question=plan["question"], costs=costs, varied=tuple(plan["varied"]))
+        sealed = tuple(plan.get("holdout", ()))  # plans of before there were holdouts have none
+        return SweepPlan(question=plan["question"], holdout=sealed, costs=costs, varied=tuple(plan["varied"]))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a plan ({error!r}); write it again with `scaling plan`.") from error
 
@@ -129,6 +132,9 @@ def _finished(record: RunRecord) -> Row:
     row |= {"finished_at": record.finished_at}
     for evaluation in record.evaluations:
         row |= {f"{evaluation.task}.{name}": value for name, value in evaluation.metrics.items()}
+        chances = evaluation.settings.get("chance")
+        if isinstance(chances, dict):
+            row |= {f"{evaluation.task}.{name}.chance": value for name, value in chances.items()}
         for name in ("protocol", "num_samples", "samples_seen", "seconds"):
             row[f"evaluation.{evaluation.task}.{name}"] = getattr(evaluation, name)
     return row

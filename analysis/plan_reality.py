@@ -10,10 +10,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from analysis import style
-from analysis.figures import Drawing
-from analysis.panels import MARKER_SIZE
-from analysis.study import objectives_of
+from analysis.figures import style
+from analysis.figures.drawing import Drawing
+from analysis.figures.panels import MARKER_SIZE
+from analysis.old_study import objectives_of
 from analysis.wording import num_runs, number
 
 LEAST_FACTOR = 4.0  # that the axes span, so that a plan that held looks like one

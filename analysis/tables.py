@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.load import metric_columns
-from analysis.study import MetricStudy, ObjectiveLaw, objectives_of, own_axes
+from analysis.old_study import MetricStudy, ObjectiveLaw, objectives_of, own_axes
 from analysis.uncertainty import PARAMETERS
 from analysis.wording import ABSENT, flops, number, quantity, score, share, with_interval
 

@@ -20,6 +20,13 @@ NOT_SCIENCE = (
     "final_loss",
     "skipped_steps",
     "finished_at",
+    "trunk",
+    "error",
+    "guessing_error",
+    "scored_by",
+    "num_evaluated",
+    "metric",
+    "compute_convention",
 )
 NOT_SCIENCE_PREFIXES = ("planned_", "measured_", "train_flops", "parameters")
 AXIS_ORDER = ("objective", "image_tower", "samples_seen", "seed")

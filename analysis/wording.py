@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.filters import FAILED_STATUSES, error_label, is_loss
 from analysis.load import metric_columns
-from analysis.study import MetricStudy, ObjectiveLaw
+from analysis.old_study import MetricStudy, ObjectiveLaw
 from analysis.uncertainty import PARAMETERS, Parameter
 from scaling.units import format_flops, format_quantity
 

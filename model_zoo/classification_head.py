@@ -12,7 +12,7 @@ from model_zoo.across_ranks import gather_rows
 from model_zoo.classification_losses import ClassificationLoss, TwoWay, loss_of
 from model_zoo.fused_classification import Task, formed_in_forward, recomputed
 from model_zoo.precision import at_least_fp32, without_autocast
-from model_zoo.targets import LabelSets
+from model_zoo.targets import LabelSets, known_ids
 from model_zoo.tiling import ON_ACCELERATOR, ON_CPU, Tiling
 
 HIDDEN_RATIO = 4  # of the reference's MixClsHead
@@ -100,11 +100,11 @@ class ClassificationHead(nn.Module):
                 "one row for each label set, as wide as the image tower's features."
             )
         if labels.ids_N.is_cpu:
-            wrong_N = labels.ids_N[~_known(labels.ids_N, vocabulary_size)]
+            wrong_N = labels.ids_N[~known_ids(labels.ids_N, vocabulary_size)]
             if len(wrong_N):
                 raise ValueError(
                     f"label id {wrong_N[0].item()} is not one of the head's {vocabulary_size:,} classes (0 to "
-                    f"{vocabulary_size - 1:,}): train with the tokenizer that the vocabulary_size is that of."
+                    f"{vocabulary_size - 1:,}): use the tokenizer that this vocabulary_size belongs to."
                 )
 
     def _task(self, labels: LabelSets, dtype: torch.dtype, device: torch.device) -> Task:
@@ -113,7 +113,7 @@ class ClassificationHead(nn.Module):
         probabilities_N = labels.probabilities_N
         if probabilities_N is None:
             probabilities_N = 1 / counts_B[samples_N]
-        known_N = _known(labels.ids_N, len(self.bias))
+        known_N = known_ids(labels.ids_N, len(self.bias))
         probabilities_N = torch.where(known_N, probabilities_N.to(counts_B.dtype), torch.nan)
         on_cuda = device.type == "cuda"
         return Task(
@@ -127,10 +127,6 @@ class ClassificationHead(nn.Module):
             tiling=self.tiling or (ON_CPU if device.type == "cpu" else ON_ACCELERATOR),
             compiled=on_cuda if self.compiled is None else self.compiled,
         )
-
-
-def _known(ids_N: Tensor, vocabulary_size: int) -> Tensor:
-    return (ids_N >= 0) & (ids_N < vocabulary_size)
 
 
 def _product_dtype(features_BD: Tensor) -> torch.dtype:

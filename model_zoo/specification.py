@@ -52,7 +52,7 @@ OBJECTIVES: Mapping[str, ObjectiveKind] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectiveSpecification:
-    """All that `build_objective` and `counts` need to know; defaults are the papers' (see scaling/science.py)."""
+    """All that `build_objective` and `counts` need to know; defaults are the papers' (see scaling/sweep/science.py)."""
 
     objective: str
     image_tower: str

@@ -56,19 +56,37 @@ class LabelSets:
         # output_size: known here, so that an accelerator need not be waited for
         return torch.repeat_interleave(samples_B, counts_B, output_size=len(self.ids_N))
 
+    def counts_V(self, vocabulary_size: int) -> Tensor:
+        """In how many valid samples each id is a label, int64 [V]; ids outside the vocabulary count nowhere.
+
+        Nothing here waits for an accelerator, as bincount and cutting by a mask would: the head reports such ids.
+        """
+        known_N = known_ids(self.ids_N, vocabulary_size)
+        counted_N = (self.valid_B[self.samples_N()] & known_N).long()
+        return counted_N.new_zeros(vocabulary_size).index_add_(
+            0, torch.where(known_N, self.ids_N, 0), counted_N
+        )
+
     def with_probabilities(self, weights_V: Tensor | None) -> LabelSets:
         """The same labels with target probabilities: the weight of each id, normalised to sum 1 per sample.
 
         Without weights, uniform over a sample's labels.  A sample whose labels all weigh 0 gets no target
         (and so no loss), as with the reference's `F.normalize(p=1)`, whose epsilon is the 1e-12 here.
+        An id without a weight weighs 0: the head reports it.
         """
         samples_N = self.samples_N()
         if weights_V is None:
             weights_N = torch.ones(len(self.ids_N), device=self.ids_N.device)
         else:
-            weights_N = weights_V[self.ids_N]
+            known_N = known_ids(self.ids_N, len(weights_V))
+            weights_N = torch.where(known_N, weights_V[torch.where(known_N, self.ids_N, 0)], 0.0)
         sums_B = weights_N.new_zeros(len(self)).index_add_(0, samples_N, weights_N)
         return dataclasses.replace(self, probabilities_N=weights_N / sums_B.clamp_min(1e-12)[samples_N])
+
+
+def known_ids(ids_N: Tensor, vocabulary_size: int) -> Tensor:
+    """Whether each id is one of the vocabulary, bool [N]."""
+    return (ids_N >= 0) & (ids_N < vocabulary_size)
 
 
 def idf_weights(counts_V: Tensor, num_samples: Tensor | int) -> Tensor:

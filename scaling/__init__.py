@@ -1,7 +1,18 @@
-"""Scaling-study harness.  Read the modules in this order; each imports only those before it.
+"""Scaling-study harness: from a sweep file to a record of every run.
 
-units -> field_types -> science_rules -> science -> placement -> spec -> records, labels -> point_files
-      -> hardware -> cost -> confounds -> points -> workload -> memory, throughput -> feasibility
-      -> calibration -> prediction -> plan -> contract -> ranks -> agreement -> children -> parent -> launch;
-data/ -> train/, evaluate/;  cli is the face.
+Read in this order; each line imports only those above it, and a package's docstring says how to go on inside:
+
+units, suggest, disk, records   quantities, mistyped names, files that survive a power cut, what a run leaves behind
+sweep/, hardware      what a sweep file may say; named accelerators
+placement, inputs/    how a point is spread over ranks; the files that a sweep names
+cost, spec            model FLOPs; the sweep file, typed
+predicting/           what one point takes on its devices: memory, time, bytes
+confounds, points     what must not vary; the sweep spread into run points
+planning/, plan       what the sweep takes, agreed on before it runs
+processes/            what a run's parents and children know of each other
+data/, train.engines, checkpoints/   samples in; DeepSpeed and FSDP2; the state of training on disk
+evaluate/, train/     scores; one rank of one point, top to bottom
+launching/, launch    the parents that start and watch the children; a sweep in one job
+slurm, export, profile/, drill/   a job per point; weights for others; where time goes; faults played on purpose
+commands/, cli        the `scaling` command
 """

@@ -9,15 +9,16 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from scaling.cli_arguments import Runs, Settings, SweepFile, wide_console
-from scaling.cli_data import data_app
-from scaling.cli_plan import plan, profile
+from scaling.commands.arguments import Runs, Settings, SweepFile, wide_console
+from scaling.commands.data import data_app
+from scaling.commands.plan import plan, profile
+from scaling.commands.verdict import compare, design, fit, report
 from scaling.spec import SweepError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 app.add_typer(data_app, name="data")
 
-for command in (plan, profile):
+for command in (plan, profile, fit, compare, design, report):
     app.command()(command)
 
 
@@ -44,7 +45,7 @@ def launch(
     if slurm is not None:
         _submit(sweep, slurm, changes, nproc, only, flags, runs)
         return
-    from scaling.supervise import supervise
+    from scaling.launching.supervise import supervise
 
     options = [f"--only={only}", f"--runs={runs}", *(f"--set={change}" for change in changes), *flags]
     raise typer.Exit(supervise(sweep, nproc, [*options, *([f"--drill={drill}"] if drill else [])]))
@@ -73,28 +74,12 @@ def _submit(
 @app.command()
 def status(sweep: SweepFile, runs: Runs = Path("runs")) -> None:
     """Print where every run of a sweep stands: done, running, failed and why, pending."""
+    from scaling.commands.tables import status_table
     from scaling.plan import read_plan_points
     from scaling.spec import sweep_name
-    from scaling.tables import status_table
 
     folder = runs / sweep_name(sweep)
     wide_console().print(status_table(folder, read_plan_points(folder / "plan.json")))
-
-
-@app.command()
-def report(
-    sweep: SweepFile,
-    runs: Runs = Path("runs"),
-    output: Annotated[Path | None, typer.Option(help="default: RUNS/<sweep>/report.html")] = None,
-    metric: Annotated[str, typer.Option(help="the score of the main figure")] = "linear_probe.top1",
-) -> None:
-    """Fit the scaling law of every objective and write a self-contained HTML report."""
-    from analysis.report import write_report
-    from scaling.spec import sweep_name
-
-    folder = runs / sweep_name(sweep)
-    written = write_report(folder, output or folder / "report.html", metric=metric)
-    Console().print(f"report: {written}", soft_wrap=True)
 
 
 @app.command()

@@ -8,8 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from scaling.placement import PLACEMENT_AXES, Placement
-from scaling.science import COMPUTED_FIELDS, Science, documented_defaults
-from scaling.science_rules import has_effect
+from scaling.sweep.science import COMPUTED_FIELDS, Science, documented_defaults
+from scaling.sweep.science_rules import has_effect
 
 FOLLOWS_DEFAULTS = frozenset({"text_tower", "pooling", "idf", "classification_loss", "logit_scale_init"})
 """Fields whose documented default depends on others, so that they may follow an axis without being one."""

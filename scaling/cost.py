@@ -6,11 +6,11 @@ import math
 
 from model_zoo.counts import train_flops_per_sample
 from scaling.hardware import Accelerator
-from scaling.science import Science
+from scaling.sweep.science import Science
 
 GPU_UTILISATION = 0.40
 """Share of the dense peak that hardware FLOPs reach while a device computes: an assumption, replaced by what finished
-runs of the sweep reached (scaling/calibration.py).
+runs of the sweep reached (scaling/predicting/calibration.py).
 
 The Llama 3 herd of models (arXiv 2407.21783, section 3.3.2 and Table 4) states 38 to 43 % of the bf16 peak of H100s for
 the model FLOPs of its pre-training: of 405B parameters on 8,192 and 16,384 GPUs, and so no more than an order of

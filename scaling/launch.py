@@ -9,24 +9,25 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from scaling.assignment import EXIT_PREEMPTED
-from scaling.bookkeeping import say
-from scaling.calibration import measure
-from scaling.contract import plan_to_keep
-from scaling.parent import EXIT_TERMINATED, Parent
-from scaling.plan import Plan, plan_sweep, write_plan
-from scaling.points import RunPoint, resolve_points
-from scaling.preflight import (
+from scaling.launching.bookkeeping import say
+from scaling.launching.parent import EXIT_TERMINATED, Parent
+from scaling.launching.preflight import (
     check_data,
     check_output_folder,
     detect_accelerator,
     device_here,
     fetch_image_weights,
 )
-from scaling.ranks import Rank, current_rank
-from scaling.residue import check_scratch_length
+from scaling.launching.stop_request import StopRequest, Terminated
+from scaling.plan import Plan, plan_sweep, write_plan
+from scaling.planning.contract import plan_to_keep
+from scaling.planning.holdout import sealed_runs
+from scaling.points import RunPoint, resolve_points
+from scaling.predicting.calibration import measure
+from scaling.processes.assignment import EXIT_PREEMPTED
+from scaling.processes.ranks import Rank, current_rank
+from scaling.processes.residue import check_scratch_length
 from scaling.spec import SweepError, load_sweep
-from scaling.stop_request import StopRequest, Terminated
 
 EXIT_BAD_INPUT = 2
 
@@ -100,7 +101,8 @@ def _prepare(options: argparse.Namespace, rank: Rank, has_cuda: bool) -> tuple[l
         ranks_per_node=rank.local_num_ranks,
         device=device_here(name, rank.local_num_ranks),
     )
-    plan = plan_sweep(points, name, question=sweep.question, calibration=measure(folder))
+    sealed, calibration = sealed_runs(sweep, points), measure(folder)
+    plan = plan_sweep(points, name, question=sweep.question, holdout=sealed, calibration=calibration)
     chosen = [point for point in points if fnmatch.fnmatch(point.run_id, options.only)]
     if not chosen:
         known = "\n  ".join(point.run_id for point in points)

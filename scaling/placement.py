@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from scaling.field_types import Quantity, Share, Whole
-from scaling.science import Science
-from scaling.sharding import (
+from scaling.sweep.field_types import Quantity, Share, Whole
+from scaling.sweep.science import Science
+from scaling.sweep.sharding import (
     ActivationCheckpointing,
     EngineName,
     Offload,
@@ -76,7 +76,7 @@ class PlacementSettings(_Choices):
 class Placement(_Choices):
     """Where and how one point runs, complete."""
 
-    zero_stage: Annotated[int, Field(ge=0, le=3)]  # as scaling/sharding.py has them
+    zero_stage: Annotated[int, Field(ge=0, le=3)]  # as scaling/sweep/sharding.py has them
     shard_ranks: Annotated[int, Field(gt=0)]  # ranks of a shard group
     num_ranks: Annotated[int, Field(gt=0)]
     micro_batch: Annotated[int, Field(gt=0)]  # samples per rank and forward

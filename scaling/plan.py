@@ -9,16 +9,16 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from scaling.budget import Budget, Purchase, buy
-from scaling.calibration import NO_CALIBRATION, Calibration
 from scaling.confounds import VariedField, what_varied, what_varied_in_placement
-from scaling.feasibility import usable_bytes
 from scaling.hardware import ACCELERATORS, Accelerator, accelerator
+from scaling.planning.budget import Budget, Purchase, buy
+from scaling.planning.schedule import Schedule, list_schedule
 from scaling.points import RunPoint
-from scaling.prediction import planned_cost
+from scaling.predicting.calibration import NO_CALIBRATION, Calibration
+from scaling.predicting.feasibility import usable_bytes
+from scaling.predicting.prediction import planned_cost
+from scaling.predicting.storage import ASSUMED_SAMPLE_BYTES
 from scaling.records import PlannedCost, write_atomically
-from scaling.schedule import Schedule, list_schedule
-from scaling.storage import ASSUMED_SAMPLE_BYTES
 from scaling.units import format_flops
 
 PLAN_VERSION = 1
@@ -56,10 +56,11 @@ class Plan(_Frozen):
     accelerator: str
     num_devices: int
     points: tuple[PlannedPoint, ...]  # cheapest first
+    holdout: tuple[str, ...] = ()  # run ids that no law is fitted to until they are opened
     varied: tuple[VariedField, ...]  # the "what varied" table
     contract_hash: str  # over science, placement and evaluation; predictions do not enter
     totals: Totals
-    usable_memory_bytes: int  # of one device, with the margin of scaling/feasibility.py left free
+    usable_memory_bytes: int  # of one device, with the margin of scaling/predicting/feasibility.py left free
     calibration: Calibration = NO_CALIBRATION
     usd_per_hour: float | None = None  # of one device
     done: tuple[str, ...] = ()  # run ids that were finished when the plan was made
@@ -88,6 +89,7 @@ def plan_sweep(
     accelerator_name: str,
     *,
     question: str = "",
+    holdout: tuple[str, ...] = (),
     calibration: Calibration = NO_CALIBRATION,
     accelerators: Mapping[str, Accelerator] = ACCELERATORS,
 ) -> Plan:
@@ -101,6 +103,7 @@ def plan_sweep(
         accelerator=device.name,
         num_devices=points[0].placement.num_ranks,
         points=planned,
+        holdout=holdout,
         varied=(
             *what_varied([point.science for point in points]),
             *what_varied_in_placement([(point.science, point.placement) for point in points]),

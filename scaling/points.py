@@ -10,16 +10,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scaling.confounds import refuse_confounds, refuse_mixed_engines
 from scaling.cost import model_flops, num_steps
-from scaling.data_paths import DataPaths, resolve_data
-from scaling.feasibility import solve
 from scaling.hardware import Accelerator
-from scaling.labels import TokenizerChoice
+from scaling.inputs.data_paths import DataPaths, resolve_data
+from scaling.inputs.labels import TokenizerChoice
+from scaling.inputs.point_files import resolve_files
 from scaling.placement import PLACEMENT_AXES, Placement, PlacementSettings, place
-from scaling.point_files import resolve_files
-from scaling.science import UNRESOLVED, Science, documented_defaults, run_id
-from scaling.science_rules import has_effect
+from scaling.predicting.feasibility import solve
 from scaling.spec import PLACEMENT_KEYS, EvaluateSection, Sweep, SweepError
 from scaling.suggest import explain
+from scaling.sweep.science import UNRESOLVED, Science, documented_defaults, run_id
+from scaling.sweep.science_rules import has_effect
 
 __all__ = [
     "DataPaths",
@@ -71,9 +71,19 @@ class RunPoint(_Frozen):
     @property
     def is_provisional(self) -> bool:
         """Whether the point was resolved without some of its data, so that its run_id will still change."""
+        return bool(self.unresolved)
+
+    @property
+    def unresolved(self) -> tuple[str, ...]:
+        """The keys of the sweep whose files were absent when the point was resolved."""
         science = self.science
-        digests = (science.data_digest, science.vocabulary_digest, science.label_counts_digest)
-        return UNRESOLVED in digests or UNRESOLVED in science.image_init
+        contents = {
+            "data.train": science.data_digest,
+            f"data.vocabularies.{science.tokenizer}": science.vocabulary_digest,
+            f"data.label_counts.{science.tokenizer}": science.label_counts_digest,
+            "image_init": science.image_init,
+        }
+        return tuple(key for key, content in contents.items() if UNRESOLVED in content)
 
 
 def resolve_points(

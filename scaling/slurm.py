@@ -12,11 +12,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from scaling.assignment import EXIT_PREEMPTED
 from scaling.points import RunPoint, resolve_points
+from scaling.processes.assignment import EXIT_PREEMPTED
 from scaling.records import FAILURES, RunDirectory
 from scaling.spec import SweepError, load_sweep
-from scaling.sweep_file import parse_yaml
+from scaling.sweep.sweep_file import parse_yaml
 
 MINUTES_PER_HOUR = 60
 

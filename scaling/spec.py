@@ -13,12 +13,12 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from scaling.data_paths import DataSection, resolve_paths
-from scaling.field_types import Quantity
+from scaling.inputs.data_paths import DataSection, resolve_paths
 from scaling.placement import PLACEMENT_AXES, PlacementSettings
-from scaling.science import COMPUTED_FIELDS, Science
 from scaling.suggest import did_you_mean, explain
-from scaling.sweep_file import SweepError, apply_override, read_sweep_file
+from scaling.sweep.field_types import Quantity
+from scaling.sweep.science import COMPUTED_FIELDS, Science
+from scaling.sweep.sweep_file import SweepError, apply_override, read_sweep_file
 
 __all__ = ["DataSection", "EvaluateSection", "Sweep", "SweepError", "Task", "load_sweep", "sweep_name"]
 
@@ -26,7 +26,7 @@ Task = Literal["held_out_loss", "linear_probe", "zero_shot", "retrieval"]
 
 SCIENCE_KEYS = frozenset(Science.model_fields) - COMPUTED_FIELDS
 PLACEMENT_KEYS = frozenset(PlacementSettings.model_fields)
-TOP_LEVEL_KEYS = ("name", "question", "vary", "also", "skip", "fixed", "seeds", "data", "evaluate")
+TOP_LEVEL_KEYS = ("name", "question", "vary", "also", "skip", "fixed", "seeds", "holdout", "data", "evaluate")
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -55,6 +55,7 @@ class Sweep(_Frozen):
     skip: tuple[dict[str, tuple[Any, ...]], ...] = ()  # a point that matches every key of a rule is dropped
     fixed: dict[str, Any] = Field(default_factory=dict)
     seeds: tuple[int, ...] = (0,)
+    holdout: tuple[dict[str, tuple[Any, ...]], ...] = ()  # points that match every key of a rule are sealed
     data: DataSection = DataSection()
     evaluate: EvaluateSection = EvaluateSection()
     path: Path
@@ -93,9 +94,10 @@ def _typed_sweep(raw: Mapping[str, Any], path: Path) -> Sweep:
         question=_question(raw.get("question")),
         vary={key: _axis(key, values) for key, values in vary.items()},
         also=tuple(_values(point, f"also[{i}]") for i, point in enumerate(_list_of_mappings(raw, "also"))),
-        skip=tuple(_skip_rule(rule, f"skip[{i}]") for i, rule in enumerate(_list_of_mappings(raw, "skip"))),
+        skip=_rules(raw, "skip"),
         fixed=_values(fixed, "fixed"),
         seeds=seeds,
+        holdout=_rules(raw, "holdout"),
         data=_section(DataSection, resolve_paths(_mapping(raw, "data")), "data"),
         evaluate=_section(EvaluateSection, _mapping(raw, "evaluate"), "evaluate"),
         path=path,
@@ -173,7 +175,11 @@ def _values(mapping: Mapping[str, Any], where: str) -> dict[str, Any]:
     return {key: _field_value(key, value, f"{where}.{key}") for key, value in mapping.items()}
 
 
-def _skip_rule(rule: Mapping[str, Any], where: str) -> dict[str, tuple[Any, ...]]:
+def _rules(raw: Mapping[str, Any], key: str) -> tuple[dict[str, tuple[Any, ...]], ...]:
+    return tuple(_rule(rule, f"{key}[{index}]") for index, rule in enumerate(_list_of_mappings(raw, key)))
+
+
+def _rule(rule: Mapping[str, Any], where: str) -> dict[str, tuple[Any, ...]]:
     for key in rule:
         _check_key(key, where, SCIENCE_KEYS)
     lists = {key: value if isinstance(value, list) else [value] for key, value in rule.items()}

@@ -96,7 +96,7 @@ def start_deepspeed() -> Callable[..., subprocess.Popen[str]]:
     def start(
         *arguments: object, num_ranks: int | None = None, output: Path, **environment: object
     ) -> subprocess.Popen[str]:
-        from scaling.agreement import free_port
+        from scaling.launching.agreement import free_port
 
         deepspeed = Path(sys.executable).with_name("deepspeed")
         ranks = () if num_ranks is None else ("--num_accelerators", num_ranks)

@@ -22,8 +22,8 @@ import torch
 from scaling.checkpoints.reading import Checkpoint
 from scaling.data.rendering.rendered import rendered_sample
 from scaling.data.shards import IMAGE_TEXT_COLUMNS, merge_indexes, write_shards
+from scaling.processes.residue import remove_orphans
 from scaling.records import RunDirectory, RunRecord, read_lines, run_directories
-from scaling.residue import remove_orphans
 
 pytestmark = pytest.mark.slow
 

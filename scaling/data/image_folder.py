@@ -12,7 +12,7 @@ import xxhash
 from scaling.data.conversion.labelled_sources import class_folders
 from scaling.data.conversion.listed_files import ListedGroup, ListedImage
 from scaling.data.labelled import TEST, TRAIN, LabelledSet, read_labelled_set
-from scaling.data_paths import is_class_folders
+from scaling.inputs.data_paths import is_class_folders
 
 
 class ImageFolder:

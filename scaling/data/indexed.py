@@ -18,9 +18,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import xxhash
 
-from scaling.data_paths import HOW_TO_MAKE_DATA
+from scaling.inputs.data_paths import HOW_TO_MAKE_DATA
+from scaling.inputs.shard_index import ShardIndex, read_shard_index
 from scaling.records import WriteError, write_atomically
-from scaling.shard_index import ShardIndex, read_shard_index
 
 STAMP = ".verified.json"  # beside index.json: which files were hashed and found right
 READ_BYTES = 1 << 20

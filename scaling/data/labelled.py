@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scaling.data.indexed import IndexedDataset, IndexedSamples
-from scaling.data_paths import HOW_TO_MAKE_DATA, LABELLED_PARTS, LABELLED_TEXTS
+from scaling.inputs.data_paths import HOW_TO_MAKE_DATA, LABELLED_PARTS, LABELLED_TEXTS
 
 CLASS_NAMES, TEMPLATES = LABELLED_TEXTS
 TRAIN, TEST = LABELLED_PARTS

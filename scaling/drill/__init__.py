@@ -2,7 +2,7 @@
 
 Read in this order:
 
-faults -> processes -> launched -> site -> comparison -> finding
+processes -> launched -> site -> comparison -> finding
 expectations -> scenes -> rounds | damaged_shard, two_launchers
 parity_cases -> parity_ranks, parity_child -> parity_table -> parity
 drills (all of them, by name)

@@ -11,7 +11,7 @@ import xxhash
 from scaling.drill.finding import Finding, Witness
 from scaling.drill.launched import NUM_RANKS, find_run
 from scaling.drill.site import Site
-from scaling.preflight import check_data
+from scaling.launching.preflight import check_data
 from scaling.records import RunDirectory
 
 DRILL = "corrupt-shard"

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from scaling.assignment import EXIT_PREEMPTED
 from scaling.checkpoints.contents import folder_name
-from scaling.drill import faults
 from scaling.drill.comparison import (
     RELATIVE,
     difference_of_counts,
@@ -15,13 +13,15 @@ from scaling.drill.comparison import (
     difference_of_samples,
     difference_of_weights,
 )
-from scaling.drill.faults import CHECKPOINT_STEPS, STEPS
 from scaling.drill.finding import Witness
 from scaling.drill.launched import NUM_RANKS, Ended
 from scaling.drill.site import MICRO_BATCH
-from scaling.out_of_memory import FILE as OUT_OF_MEMORY_FILE
-from scaling.out_of_memory import starting_micro_batch
+from scaling.launching.out_of_memory import FILE as OUT_OF_MEMORY_FILE
+from scaling.launching.out_of_memory import starting_micro_batch
 from scaling.points import RunPoint
+from scaling.processes import drilled_faults as faults
+from scaling.processes.assignment import EXIT_PREEMPTED
+from scaling.processes.drilled_faults import CHECKPOINT_STEPS, STEPS
 from scaling.records import RunDirectory, Status
 
 

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from scaling.drill.faults import HELD
 from scaling.drill.processes import MARK, Process, left_behind, processes_of, send
 from scaling.points import RunPoint
+from scaling.processes.drilled_faults import HELD
+from scaling.processes.residue import remove_orphans
 from scaling.records import RunDirectory, run_directories
-from scaling.residue import remove_orphans
 
 NUM_RANKS = 2
 LAUNCH_SECONDS = 600.0  # for any launch of a drill; one takes 15 s on two idle cores

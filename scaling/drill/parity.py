@@ -14,10 +14,7 @@ from typing import Any
 
 from rich.table import Table
 
-from scaling.assignment import Assignment, Outcome, joint_outcome
 from scaling.checkpoints.contents import folder_name
-from scaling.children import Child, start_server
-from scaling.drill.faults import NUM_STEPS
 from scaling.drill.launched import NUM_RANKS, num_gpus
 from scaling.drill.parity_cases import (
     CUT_STEP,
@@ -33,11 +30,14 @@ from scaling.drill.parity_child import train_jobs
 from scaling.drill.parity_table import Certificate
 from scaling.drill.processes import left_in_shared_memory
 from scaling.drill.site import GLOBAL_BATCH, Site
+from scaling.launching.children import Child, start_server
 from scaling.plan import plan_sweep
 from scaling.points import RunPoint
-from scaling.ranks import Rank, free_port
+from scaling.processes.assignment import Assignment, Outcome, joint_outcome
+from scaling.processes.drilled_faults import NUM_STEPS
+from scaling.processes.ranks import Rank, free_port
+from scaling.processes.residue import claim_scratch, remove_point
 from scaling.records import RunDirectory, cut_lines_from
-from scaling.residue import claim_scratch, remove_point
 
 GROUP_SECONDS = 900.0  # for all cases of a world size; a few seconds each on an idle core
 POLL_SECONDS = 0.1

@@ -8,7 +8,7 @@ import time
 import traceback
 from typing import NoReturn
 
-from scaling.assignment import Assignment, Outcome, report_outcome
+from scaling.processes.assignment import Assignment, Outcome, report_outcome
 from scaling.train.entry import settle_in
 
 

@@ -6,12 +6,12 @@ import dataclasses
 import gc
 from collections.abc import Callable
 
-from scaling.assignment import Assignment
 from scaling.checkpoints.state_hash import state_hash, sum_of_hashes
 from scaling.data.stream.training_stream import TrainingStream
 from scaling.drill.parity_cases import TOLD, Job, Told, read_jobs
-from scaling.heartbeat import HeartbeatWriter, heartbeat_file
 from scaling.points import RunPoint
+from scaling.processes.assignment import Assignment
+from scaling.processes.heartbeat import HeartbeatWriter, heartbeat_file
 from scaling.records import RunDirectory
 from scaling.train.assembly import assemble_stream
 from scaling.train.goodput import Goodput

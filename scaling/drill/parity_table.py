@@ -17,8 +17,8 @@ from scaling.drill.comparison import (
     difference_of_samples,
     trained_rows,
 )
-from scaling.drill.faults import NUM_STEPS
 from scaling.drill.parity_cases import CUT_STEP, KILLED_AFTER, REFERENCE, TOLD, Case, Told
+from scaling.processes.drilled_faults import NUM_STEPS
 from scaling.records import RunDirectory
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from scaling.residue import SCRATCH_PREFIX, SHARED_MEMORY
+from scaling.processes.residue import SCRATCH_PREFIX, SHARED_MEMORY
 
 MARK = "SCALING_DRILL"
 """The environment variable by which a launch's processes are known; every process inherits it."""

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scaling.drill.expectations import Played
-from scaling.drill.faults import HANG
 from scaling.drill.finding import Finding, Witness
 from scaling.drill.launched import NAME, Ended, Launch, find_run, is_held
 from scaling.drill.scenes import Scene
 from scaling.drill.site import Site
+from scaling.processes.drilled_faults import HANG
 from scaling.records import RunDirectory, Status
 
 MOST_ROUNDS = 5  # a launch that is interrupted leaves the points behind it to the next; two are

@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 from scaling.checkpoints.contents import data_file, folder_name
 from scaling.drill import expectations as expect
-from scaling.drill import faults
 from scaling.drill.expectations import Played
-from scaling.drill.faults import CHECKPOINT_STEPS, STEPS
 from scaling.drill.finding import Witness
 from scaling.drill.launched import NUM_RANKS, Launch
 from scaling.drill.processes import send
 from scaling.drill.site import MICRO_BATCH
+from scaling.processes import drilled_faults as faults
+from scaling.processes.drilled_faults import CHECKPOINT_STEPS, STEPS
 from scaling.records import RunDirectory
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 
 from scaling.data.rendering.rendered import RenderSettings, render
-from scaling.drill.faults import CHECKPOINT_STEPS, NUM_STEPS
 from scaling.drill.launched import NAME, NUM_RANKS, Ended, Launch, find_run
 from scaling.points import RunPoint, resolve_points
+from scaling.processes.drilled_faults import CHECKPOINT_STEPS, NUM_STEPS
 from scaling.spec import load_sweep
 
 GLOBAL_BATCH = 16

@@ -17,12 +17,12 @@ from scaling.drill.comparison import (
     difference_of_losses,
     difference_of_samples,
 )
-from scaling.drill.faults import GO, HOLD
 from scaling.drill.finding import Finding, Witness
 from scaling.drill.launched import POLL_SECONDS, Ended, Launch, find_run, is_held
 from scaling.drill.processes import send
 from scaling.drill.site import Site
-from scaling.lease import EXPIRES_SECONDS
+from scaling.processes.drilled_faults import GO, HOLD
+from scaling.processes.lease import EXPIRES_SECONDS
 from scaling.records import RunDirectory
 
 DRILL = "two-launchers"

@@ -94,6 +94,6 @@ def _held_out_idf(context: EvaluationContext) -> Tensor:
     for start in range(0, len(context.validation), context.batch):
         indices = range(start, min(start + context.batch, len(context.validation)))
         labels = _labels_of(context.targets([context.validation[index] for index in indices]))
-        counts_V += torch.bincount(labels.ids_N, minlength=len(counts_V))
+        counts_V += labels.counts_V(len(counts_V))
         num_captions += int(labels.valid_B.sum())
     return idf_weights(counts_V, num_captions)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 BATCH = 2  # samples of a training pass: as many as a batch norm wants
-IMAGE_SIZE, CONTEXT_LENGTH, VOCABULARY_SIZE = 224, 77, 49_408  # the recipe's, see scaling/science.py
+IMAGE_SIZE, CONTEXT_LENGTH, VOCABULARY_SIZE = 224, 77, 49_408  # the recipe's, see scaling/sweep/science.py
 
 REASONS = {
     "a": "fvcore and DeepSpeed's profiler count no backward pass",

@@ -1,7 +1,7 @@
 """The memory of a training step, traced on tensors without contents, and measured on real ones.
 
-What scaling/memory.py predicts in closed form is held to both.  A trace needs neither the memory nor the time of the
-step: a ViT-L step of 15 GB takes seconds on a laptop.
+What scaling/predicting/memory.py predicts in closed form is held to both.  A trace needs neither the memory nor the
+time of the step: a ViT-L step of 15 GB takes seconds on a laptop.
 """
 
 # Shapes.  B samples, C channels, H W pixels, L caption tokens, V vocabulary, N labels of all samples together.
@@ -24,7 +24,7 @@ from model_zoo.activation_segments import IMAGE_CHANNELS
 from model_zoo.build import build_objective, weight_decay_groups
 from model_zoo.targets import KnownShare, LabelledTokens, LabelSets, TokenRows
 from scaling.placement import Placement
-from scaling.science import Science
+from scaling.sweep.science import Science
 from scaling.train.engines.protocol import UnderAutocast
 
 LABELS_PER_SAMPLE = 16  # of a traced batch; captions have 10 to 20 words, and memory hardly depends on it

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import torch
 import torch.distributed as dist
 
-from scaling.ranks import Rank, free_port
-from scaling.residue import remove_allreduce_buffers
+from scaling.processes.ranks import Rank, free_port
+from scaling.processes.residue import remove_allreduce_buffers
 
 
 @contextlib.contextmanager

@@ -12,8 +12,8 @@ import torch
 from model_zoo.targets import LabelledTokens, LabelSets, TokenRows
 from scaling.data.batches import Batch, Targets
 from scaling.points import RunPoint
-from scaling.science import Science
-from scaling.workload import workload_of
+from scaling.predicting.workload import workload_of
+from scaling.sweep.science import Science
 
 SAMPLES = {"cpu": 8, "cuda": 256}  # of a micro-batch at most: seconds per step of ViT-B/16 on one CPU core
 LABELS_PER_SAMPLE = 16  # captions have 10 to 20 words; no product depends on it

@@ -15,8 +15,8 @@ from torch.profiler import ProfilerActivity, profile
 from model_zoo.counts import count_parameters, train_flops_per_sample
 from model_zoo.hardware_counts import Execution, hardware_flops_per_sample
 from scaling.data.batches import Batch
-from scaling.memory import predicted_memory
 from scaling.points import RunPoint
+from scaling.predicting.memory import predicted_memory
 from scaling.profile.machine import MachinePeaks, wait_for
 from scaling.profile.memory_timeline import MemoryTimeline, marking_gradients, read_timeline, standing_bytes
 from scaling.profile.module_tree import ModuleMeter, ModuleRow

@@ -12,12 +12,12 @@ from typing import cast
 
 import torch
 
-from scaling.assignment import Assignment
 from scaling.data.batches import Batch
 from scaling.points import RunPoint
+from scaling.processes.assignment import Assignment
+from scaling.processes.ranks import Rank
+from scaling.processes.residue import SCRATCH_PREFIX
 from scaling.profile.reduced_point import synthetic_batch
-from scaling.ranks import Rank
-from scaling.residue import SCRATCH_PREFIX
 from scaling.train.assembly import assemble_stream
 
 

@@ -37,7 +37,8 @@ class Accumulation:
     def forward_backward(self, batch: Batch, targets: Targets, counts: PendingCounts) -> Losses:
         """This rank's share of the global batch's losses, detached; the gradients are on the engine.
 
-        `targets`: the batch's own, on the device.  `counts`: what the label statistics observed in them.
+        `targets`: the batch's own, on the device; micro-batches are cut from those on the host, where looking at
+        the offsets waits for nothing.  `counts`: what the label statistics observed in them.
         """
         if len(batch) > self._micro_batch and self._engine.objective.couples_samples:
             return self._through_cached_features(batch, targets, counts)
@@ -49,7 +50,7 @@ class Accumulation:
         share = counts.share(self._num_ranks * num_micro_batches)
         total: Losses = {}
         for rows in micro_batches:
-            part = targets if num_micro_batches == 1 else targets.rows(rows.start, rows.stop)
+            part = targets if num_micro_batches == 1 else self._targets(batch, rows)
             losses = self._engine.losses(self._images(batch, rows), part, share)
             self._engine.backward(losses["loss"])
             for name, value in losses.items():
@@ -65,19 +66,22 @@ class Accumulation:
         for rows in others:
             states.append(RandomState.of(engine.device))
             with torch.no_grad():
-                encoded = self._encode(batch, targets, rows)
+                encoded = self._encode(batch, rows)
             cached.append(tuple(part_BE.detach().requires_grad_() for part_BE in encoded))
-        whole = tuple(map(torch.cat, zip(self._encode(batch, targets, first), *cached, strict=True)))
+        whole = tuple(map(torch.cat, zip(self._encode(batch, first), *cached, strict=True)))
         losses = engine.losses_of(whole, targets, counts.share(self._num_ranks))
         engine.backward(losses["loss"] * num_micro_batches)  # which the engine divides by again
         for rows, state, features in zip(others, states, cached, strict=True):
             with state.replayed():
-                encoded = self._encode(batch, targets, rows)
+                encoded = self._encode(batch, rows)
             engine.backward(num_micro_batches * _pull_back(encoded, features))
         return {name: value.detach() for name, value in losses.items()}
 
-    def _encode(self, batch: Batch, targets: Targets, rows: slice) -> tuple[Tensor, ...]:
-        return self._engine.encode(self._images(batch, rows), targets.rows(rows.start, rows.stop))
+    def _encode(self, batch: Batch, rows: slice) -> tuple[Tensor, ...]:
+        return self._engine.encode(self._images(batch, rows), self._targets(batch, rows))
+
+    def _targets(self, batch: Batch, rows: slice) -> Targets:
+        return batch.targets.rows(rows.start, rows.stop).to(self._engine.device)
 
     def _images(self, batch: Batch, rows: slice) -> Tensor:
         return prepare(batch, rows, self._augmentation, self._engine.device)

@@ -9,22 +9,22 @@ import torch
 
 from model_zoo.build import build_objective
 from model_zoo.weights import initial_image_tower_weights, load_weights
-from scaling.assignment import Assignment
 from scaling.data.batches import CaptionSettings, TargetKind
 from scaling.data.images.augmentation import Augmentation
 from scaling.data.stream.machine_lock import one_at_a_time_on_this_machine
 from scaling.data.stream.sources import StreamSource
 from scaling.data.stream.training_stream import StreamSettings, TrainingStream
 from scaling.data.text.tokenizers import load_tokenizer
-from scaling.field_types import RANDOM
-from scaling.labels import VocabularyFacts, read_label_counts, vocabulary_facts
+from scaling.inputs.labels import VocabularyFacts, read_label_counts, vocabulary_facts
+from scaling.inputs.train_sources import mixture_digest, source_index
 from scaling.points import RunPoint
-from scaling.residue import note_streaming_segments
-from scaling.science import Science
+from scaling.processes.assignment import Assignment
+from scaling.processes.residue import note_streaming_segments
+from scaling.sweep.field_types import RANDOM
+from scaling.sweep.science import Science
 from scaling.train.engines import build_engine
 from scaling.train.engines.protocol import Engine, EngineSettings
 from scaling.train.idf import LabelStatistics, build_statistics
-from scaling.train_sources import mixture_digest, source_index
 
 
 def assemble_engine(point: RunPoint) -> Engine:

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import torch
 
-from scaling.assignment import Assignment, Outcome
 from scaling.data.stream.shard_files import DamagedShard
+from scaling.processes.assignment import Assignment, Outcome
 from scaling.records import State
 from scaling.train.faults import facts_of_damage, is_out_of_memory
 from scaling.train.main import run_point

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from multiprocessing import resource_tracker
 from typing import NoReturn
 
-from scaling.assignment import EXIT_PREEMPTED, Assignment, Outcome, report_outcome
-from scaling.orphans import end_with_parent
+from scaling.processes.assignment import EXIT_PREEMPTED, Assignment, Outcome, report_outcome
+from scaling.processes.orphans import end_with_parent
 from scaling.train.preemption import Preemption
 
 STDERR = 2

@@ -18,7 +18,7 @@ from scaling.evaluate.context import EvaluationContext
 from scaling.evaluate.features import Ranks
 from scaling.evaluate.tasks import run_tasks
 from scaling.points import RunPoint
-from scaling.ranks import Rank
+from scaling.processes.ranks import Rank
 from scaling.records import Evaluation, RunDirectory
 from scaling.train.assembly import caption_settings
 from scaling.train.collectives import reduce_in_place

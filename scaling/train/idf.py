@@ -103,10 +103,8 @@ class DocumentFrequencies:
 
     def observe(self, targets: Targets) -> PendingCounts:
         self._settle()
-        labels, vocabulary_size = _labels(targets), len(self._counts_V)
-        ids_of_valid = labels.ids_N[labels.valid_B[labels.samples_N()]]
-        delta = torch.bincount(ids_of_valid, minlength=vocabulary_size + 1)
-        delta[vocabulary_size] = labels.valid_B.sum()
+        labels = _labels(targets)
+        delta = torch.cat([labels.counts_V(len(self._counts_V)), labels.valid_B.sum().view(1)])
         self._pending = PendingCounts(start_sum(delta), lambda: self._add(delta))
         return self._pending
 

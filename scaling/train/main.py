@@ -12,11 +12,11 @@ import torch
 import torch.distributed as dist
 from deepspeed.accelerator import get_accelerator
 
-from scaling.assignment import Assignment
 from scaling.cost import num_steps
-from scaling.heartbeat import HeartbeatWriter, heartbeat_file
-from scaling.lease import check_lease
 from scaling.points import RunPoint
+from scaling.processes.assignment import Assignment
+from scaling.processes.heartbeat import HeartbeatWriter, heartbeat_file
+from scaling.processes.lease import check_lease
 from scaling.records import RunDirectory, State, Status
 from scaling.train.collectives import max_over_ranks
 from scaling.train.goodput import Goodput

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Callable
 
 from scaling.data.stream.training_stream import TrainingStream
-from scaling.heartbeat import HeartbeatWriter
 from scaling.points import RunPoint
+from scaling.processes.heartbeat import HeartbeatWriter
 from scaling.train.accumulation import Accumulation
 from scaling.train.checkpoint import Checkpointer
 from scaling.train.engines.protocol import Engine

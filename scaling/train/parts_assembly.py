@@ -7,11 +7,11 @@ from typing import Protocol
 
 import torch.distributed as dist
 
-from scaling.assignment import Assignment
 from scaling.checkpoints.publishing import KeepRule
 from scaling.data.stream.training_stream import TrainingStream
-from scaling.heartbeat import HeartbeatWriter
 from scaling.points import RunPoint
+from scaling.processes.assignment import Assignment
+from scaling.processes.heartbeat import HeartbeatWriter
 from scaling.records import PlannedCost, RunDirectory
 from scaling.train.accumulation import Accumulation
 from scaling.train.assembly import assemble_engine, assemble_statistics, assemble_stream, augmentation_of

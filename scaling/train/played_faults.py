@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from scaling.assignment import Assignment
 from scaling.checkpoints.contents import folder_name
-from scaling.drill import faults as names
 from scaling.points import RunPoint
+from scaling.processes import drilled_faults as names
+from scaling.processes.assignment import Assignment
 from scaling.train.preemption import Preemption
 
 WAIT_SECONDS = 300.0  # for a checkpoint to be in force, or for a held run to be let go

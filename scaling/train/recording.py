@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from safetensors.torch import save_file
 from torch import Tensor
 
-from scaling.assignment import Assignment
 from scaling.disk import sync_to_disk
 from scaling.points import RunPoint
+from scaling.processes.assignment import Assignment
 from scaling.records import DataCounts, Measured, PlannedCost, RunDirectory, RunRecord, read_lines
 from scaling.train.environment import environment
 from scaling.train.memory_meter import peak_memory_source

@@ -6,10 +6,10 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from simulated_sweep import SweepFolder, noisy_error, science
 
-from analysis import style
-from analysis.figures import error_versus_compute, loss_panels, score_panels
+from analysis.figures import files, style
+from analysis.figures.versus_compute import error_versus_compute, loss_panels, score_panels
 from analysis.load import load_sweep, metric_columns
-from analysis.study import study_metric
+from analysis.old_study import study_metric
 
 MIN_FONT_POINTS = 9
 
@@ -34,7 +34,7 @@ def partial(sweep_folder: SweepFolder) -> SweepFolder:
 
 def test_no_text_is_smaller_than_nine_points(partial: SweepFolder) -> None:
     for drawing in drawings(partial):
-        style.png_bytes(drawing.figure)
+        files.png_bytes(drawing.figure)
         sizes = [text.get_fontsize() for text in drawing.figure.findobj(Text) if text.get_text()]
         assert min(sizes) >= MIN_FONT_POINTS
 
@@ -57,7 +57,7 @@ def test_a_failed_run_is_a_hollow_marker_at_the_top_edge(partial: SweepFolder) -
 
 def test_the_legend_does_not_cover_the_axes(partial: SweepFolder) -> None:
     figure = drawings(partial)[0].figure
-    style.png_bytes(figure)
+    files.png_bytes(figure)
     assert not figure.legends[0].get_window_extent().overlaps(figure.axes[0].get_window_extent())
 
 
@@ -86,11 +86,11 @@ def test_the_data_of_a_figure_hold_its_runs_and_curves(partial: SweepFolder) -> 
 
 def test_an_empty_sweep_still_draws(sweep_folder: SweepFolder) -> None:
     for drawing in drawings(sweep_folder):
-        assert isinstance(drawing.figure, Figure) and len(style.png_bytes(drawing.figure)) > 1000
+        assert isinstance(drawing.figure, Figure) and len(files.png_bytes(drawing.figure)) > 1000
 
 
 def test_the_same_study_gives_the_same_svg(partial: SweepFolder) -> None:
-    first, second = (style.svg_text(drawings(partial)[0].figure) for _ in range(2))
+    first, second = (files.svg_text(drawings(partial)[0].figure) for _ in range(2))
     assert first == second
 
 

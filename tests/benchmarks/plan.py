@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from scaling.requested_plan import PlanRequest, requested_plan
+from scaling.planning.requested_plan import PlanRequest, requested_plan
 from scaling.spec import load_sweep
 
 SWEEP = Path(__file__).resolve().parents[2] / "sweeps" / "model_scale.yaml"
@@ -15,7 +15,7 @@ SWEEP = Path(__file__).resolve().parents[2] / "sweeps" / "model_scale.yaml"
 
 def main() -> None:
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import scaling.requested_plan"], check=True)
+    subprocess.run([sys.executable, "-c", "import scaling.planning.requested_plan"], check=True)
     starting = time.perf_counter() - start
     start = time.perf_counter()
     sweep = load_sweep(SWEEP, [f"seeds={list(range(25))}"])

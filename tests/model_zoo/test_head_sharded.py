@@ -103,8 +103,8 @@ os._exit(0)
 
 
 def _run(num_ranks: int) -> dict[str, list[float]]:
-    from scaling.agreement import free_port
-    from scaling.residue import remove_allreduce_buffers
+    from scaling.launching.agreement import free_port
+    from scaling.processes.residue import remove_allreduce_buffers
 
     port = free_port()
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 
 from model_zoo.targets import LabelSets, TokenRows
@@ -26,6 +28,21 @@ def test_with_weights_the_target_is_the_weight_normalised_per_sample() -> None:
 def test_labels_that_all_weigh_nothing_leave_no_target_instead_of_nan() -> None:
     probabilities_N = LABELS.with_probabilities(torch.zeros(6)).probabilities_N
     torch.testing.assert_close(probabilities_N, torch.zeros(6))
+
+
+def test_an_id_is_counted_once_in_each_valid_sample_that_has_it() -> None:
+    assert LABELS.counts_V(6).tolist() == [1, 1, 1, 1, 0, 2]
+    masked = dataclasses.replace(LABELS, valid_B=torch.tensor([False, True, False, True]))
+    assert masked.counts_V(6).tolist() == [1, 1, 0, 1, 0, 1]
+
+
+def test_ids_outside_the_vocabulary_count_and_weigh_nothing_and_stay_where_they_are() -> None:
+    wrong = dataclasses.replace(LABELS, ids_N=torch.tensor([2, 6, 1, -1, 3, 10**12]))
+    assert wrong.counts_V(6).tolist() == [0, 1, 1, 1, 0, 0]
+    weighted = wrong.with_probabilities(torch.full([6], 2.0))
+    assert weighted.ids_N.tolist() == [2, 6, 1, -1, 3, 10**12], "for the head to name"
+    assert weighted.probabilities_N is not None
+    assert weighted.probabilities_N.tolist() == [1, 0, 1, 0, 1, 0]
 
 
 def test_probabilities_leave_the_original_labels_alone() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from dense_classification import dense_loss
 from small_objectives import V, build, some_images, some_targets
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -76,6 +77,7 @@ class Plain(nn.Module):
                 if "tower" not in name
             }
         )
+        self.loss = variant.partition("_")[2]
         self.seen_V, self.num_seen = torch.zeros(V), 0
 
     def dense_targets(self, labels: LabelSets, with_idf: bool) -> tuple[Tensor, Tensor]:
@@ -104,6 +106,12 @@ class Plain(nn.Module):
         loss = F.binary_cross_entropy_with_logits(self.logits(features_BD), multi_hot_BV, reduction="sum")
         return loss / len(features_BD)
 
+    def of_table_6(self, features_BD: Tensor, labels: LabelSets) -> Tensor:
+        """The loss of the variant's name, dense; rows that are not valid have no labels."""
+        offsets = torch.cat([labels.offsets[:1], labels.offsets.diff()[labels.valid_B].cumsum(0)])
+        valid = LabelSets(labels.ids_N, offsets, torch.ones(len(features_BD), dtype=torch.bool))
+        return dense_loss(self.loss, self.logits(features_BD), valid, len(features_BD))
+
     def similarities(self, features_BD: Tensor, tokens: TokenRows) -> Tensor:
         image_BE = features_BD @ self.rest["image_projection_weight"].T
         text_BE = self.towers["text_tower"](tokens.tokens_BL[tokens.valid_B])
@@ -128,6 +136,9 @@ class Plain(nn.Module):
 PLAIN_LOSSES: dict[str, Callable[[Plain, Tensor, Any], Tensor]] = {
     "superclass": Plain.softmax,
     "superclass_bce": Plain.bce,
+    "superclass_asl": Plain.of_table_6,
+    "superclass_soft_margin": Plain.of_table_6,
+    "superclass_two_way": Plain.of_table_6,
     "clip": Plain.info_nce,
     "siglip": Plain.sigmoid,
     "superclip": Plain.both,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from scaling.confounds import refuse_confounds, what_varied
-from scaling.science import Science
+from scaling.sweep.science import Science
 
 AXES = ("objective", "image_tower")
 

@@ -11,12 +11,12 @@ from model_zoo.specification import ObjectiveSpecification
 from scaling.cost import check_price, model_flops, num_steps, samples_shown
 from scaling.hardware import ACCELERATORS, accelerator
 from scaling.placement import PlacementSettings, place
-from scaling.prediction import planned_cost
+from scaling.predicting.prediction import planned_cost
+from scaling.predicting.storage import checkpoint_bytes, num_checkpoints_kept, weight_bytes
+from scaling.predicting.throughput import seconds_per_step
+from scaling.predicting.workload import workload_of
 from scaling.records import PlannedCost
-from scaling.science import Science
-from scaling.storage import checkpoint_bytes, num_checkpoints_kept, weight_bytes
-from scaling.throughput import seconds_per_step
-from scaling.workload import workload_of
+from scaling.sweep.science import Science
 
 
 def science(**values: Any) -> Science:

@@ -16,12 +16,12 @@ from scaling.checkpoints.contents import Header, seal_of, sealed
 from scaling.checkpoints.state_hash import state_hash
 from scaling.checkpoints.writing import copy_of_pieces, write_share
 from scaling.cli import app
-from scaling.data_paths import DataPaths
 from scaling.export import export_run
+from scaling.inputs.data_paths import DataPaths
 from scaling.placement import Placement
 from scaling.points import EvaluationPlan, RunPoint, run_id
 from scaling.records import RunDirectory, Status
-from scaling.science import Science
+from scaling.sweep.science import Science
 from scaling.train.engines.protocol import Piece
 
 SCIENCE = Science(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from scaling.accelerator_file import load_accelerators
 from scaling.hardware import ACCELERATORS, DRIVER_NAMES, accelerator, accelerator_for_device_name
+from scaling.planning.accelerator_file import load_accelerators
 
 WRITTEN = {
     "peak_bf16_tflops": "400",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from scaling.placement import Placement, PlacementSettings, default_workers, per_rank_batch, place
-from scaling.science import Science
+from scaling.sweep.science import Science
 
 
 def put(objective: str, num_ranks: int, global_batch: int = 16_384, **settings: Any) -> Placement:

@@ -10,10 +10,18 @@ import pytest
 from rich.console import Console
 
 from scaling.plan import Plan, cost_summary, format_hours, plan_sweep, with_schedule, write_plan
-from scaling.plan_notes import plan_notes
-from scaling.plan_table import TOO_LARGE, plan_tables, short, taken_columns, taken_row, totals_row, unit_of
+from scaling.planning.plan_notes import plan_notes
+from scaling.planning.plan_table import (
+    TOO_LARGE,
+    plan_tables,
+    short,
+    taken_columns,
+    taken_row,
+    totals_row,
+    unit_of,
+)
+from scaling.planning.requested_plan import PlanRequest, requested_plan
 from scaling.points import resolve_points
-from scaling.requested_plan import PlanRequest, requested_plan
 from scaling.spec import SweepError, load_sweep
 
 PAPER = """

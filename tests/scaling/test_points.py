@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from scaling.inputs.shard_index import read_shard_index
 from scaling.points import RunPoint, Science, num_steps, resolve_points, run_id
-from scaling.shard_index import read_shard_index
 from scaling.spec import SweepError, load_sweep
 
 TINY = """
@@ -414,6 +414,21 @@ def test_points_without_data_are_provisional(resolve: Resolve, tmp_path: Path) -
     assert all(point.is_provisional for point in resolve(TINY))
     data = write_data(tmp_path / "data")
     assert not any(point.is_provisional for point in resolve(TINY, *data))
+
+
+def test_what_makes_a_point_provisional_is_named_by_its_keys(resolve: Resolve, tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data")
+    absent = ("objective=superclass", "tokenizer=words", "idf=frozen", "image_init=run:absent")
+    point = resolve(TINY, *absent)[0]
+    assert point.unresolved == (
+        "data.train",
+        "data.vocabularies.words",
+        "data.label_counts.words",
+        "image_init",
+    )
+    assert resolve(TINY, *data, "objective=superclass", "idf=frozen")[0].unresolved == (
+        "data.label_counts.clip_bpe",
+    )
 
 
 def test_unset_data_are_named_with_the_two_commands_that_make_them(resolve: Resolve) -> None:

@@ -12,8 +12,8 @@ from scaling.hardware import accelerator
 from scaling.placement import PlacementSettings
 from scaling.plan import cost_summary, plan_sweep
 from scaling.points import EvaluationPlan, RunPoint, resolve_points
-from scaling.science import COMPUTED_FIELDS, Science
 from scaling.spec import TOP_LEVEL_KEYS, DataSection, EvaluateSection, SweepError, load_sweep
+from scaling.sweep.science import COMPUTED_FIELDS, Science
 
 FOLDER = Path(__file__).resolve().parents[2] / "sweeps"
 SWEEPS = sorted(FOLDER.glob("*.yaml"))

@@ -20,7 +20,7 @@ from scaling.data.conversion.labelled_sources import read_lines
 from scaling.data.indexed import keep_stamp
 from scaling.data.labelled import CLASS_NAMES
 from scaling.data.progress import bar
-from scaling.data_paths import HOW_TO_MAKE_DATA
+from scaling.inputs.data_paths import HOW_TO_MAKE_DATA
 
 NUM_EXAMPLES = 24
 SET_DEPTH = 3  # DIR, DIR/train, DIR/labelled/train

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling.data.manifest import read_set_manifest
-from scaling.shard_index import read_shard_index
+from scaling.inputs.shard_index import read_shard_index
 
 
 def read_index(path: Path) -> tuple[list[dict[str, Any]], list[str]]:

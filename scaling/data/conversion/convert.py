@@ -27,9 +27,9 @@ from scaling.data.manifest import (
 )
 from scaling.data.samples import Group
 from scaling.data.shards import LARGEST_SHARD_BYTES, merge_indexes, shard_bytes
-from scaling.data_paths import LABELLED_TEXTS
+from scaling.inputs.data_paths import LABELLED_TEXTS
+from scaling.inputs.shard_index import read_shard_index
 from scaling.records import WriteError, write_atomically
-from scaling.shard_index import read_shard_index
 
 SMALL_BYTES = 2**30  # a source up to this size has every image decoded
 DECODE_EVERY = 16  # of a larger one, one image in so many: full decoding would take 90 % of the time

@@ -19,7 +19,7 @@ from scaling.data.progress import bar
 from scaling.data.samples import Group, Opened, Sample
 from scaling.data.shards import IMAGE_TEXT_COLUMNS, write_shards
 from scaling.disk import sync_to_disk
-from scaling.orphans import end_with_parent
+from scaling.processes.orphans import end_with_parent
 from scaling.records import WriteError, write_atomically
 
 Job = TypeVar("Job")

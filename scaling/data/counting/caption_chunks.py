@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from scaling.data.indexed import IndexedDataset
 from scaling.data.progress import bar
-from scaling.orphans import end_with_parent
+from scaling.processes.orphans import end_with_parent
 
 SAMPLES_PER_CHUNK = 4096  # a tenth of a second of work; the same for any number of processes
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import xxhash
 
 from scaling.data.text.captions import CaptionTokenizer, clean_caption
-from scaling.vocabulary_files import QUANTILES, CaptionStatistics, Lengths
+from scaling.inputs.vocabulary_files import QUANTILES, CaptionStatistics, Lengths
 
 # Shapes.  B captions of a chunk, K lengths that occur, shortest first.
 

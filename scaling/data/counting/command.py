@@ -8,14 +8,14 @@ from typing import Literal, get_args
 
 from rich.console import Console
 
-from scaling.count_tables import counts_table, vocabulary_table
 from scaling.data.counting.count import CountSettings, count_labels
+from scaling.data.counting.count_tables import counts_table, vocabulary_table
 from scaling.data.counting.count_words import CATLIP_MIN_COUNT, WordSettings, make_word_vocabulary
 from scaling.data.text.words import available_analysis
-from scaling.labels import TokenizerChoice, check_choice
+from scaling.inputs.labels import TokenizerChoice, check_choice
+from scaling.inputs.vocabulary_files import Analysis
 from scaling.records import write_atomically
 from scaling.suggest import did_you_mean
-from scaling.vocabulary_files import Analysis
 
 WordsOption = Literal["auto", "wordnet", "plain"]
 

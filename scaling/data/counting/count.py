@@ -19,9 +19,9 @@ from scaling.data.counting.caption_statistics import (
 )
 from scaling.data.text.captions import CaptionTokenizer
 from scaling.data.text.tokenizers import label_sets, load_tokenizer
-from scaling.labels import TokenizerChoice, vocabulary_facts
-from scaling.shard_index import read_shard_index
-from scaling.vocabulary_files import CountsFile
+from scaling.inputs.labels import TokenizerChoice, vocabulary_facts
+from scaling.inputs.shard_index import read_shard_index
+from scaling.inputs.vocabulary_files import CountsFile
 
 # Shapes.  V vocabulary, K distinct labels of one chunk.
 

@@ -14,10 +14,10 @@ from scaling.data.text.captions import clean_caption
 from scaling.data.text.stop_words import without_stop_words
 from scaling.data.text.wordnet import open_wordnet
 from scaling.data.text.words import labeller, words_of
-from scaling.labels import TokenizerChoice
+from scaling.inputs.labels import TokenizerChoice
+from scaling.inputs.shard_index import read_shard_index
+from scaling.inputs.vocabulary_files import Analysis, Coverage, WordVocabulary
 from scaling.records import write_atomically
-from scaling.shard_index import read_shard_index
-from scaling.vocabulary_files import Analysis, Coverage, WordVocabulary
 
 CATLIP_MIN_COUNT = 500  # V_tau of CatLIP, arXiv 2404.15653, appendix B: 100 and 500 are equally good
 THRESHOLDS = (1, 10, 100, 500)  # whose vocabulary sizes are reported

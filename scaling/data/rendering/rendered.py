@@ -32,9 +32,9 @@ from scaling.data.rendering.scene_captions import (
 from scaling.data.rendering.scenes import CLASSES, SPLITS, Split, sample_scene
 from scaling.data.rendering.vocabularies import make_vocabularies
 from scaling.data.shards import IMAGE_TEXT_COLUMNS, merge_indexes, shard_bytes, write_shards
-from scaling.data_paths import LABELLED_TEXTS
 from scaling.disk import sync_to_disk
-from scaling.orphans import end_with_parent
+from scaling.inputs.data_paths import LABELLED_TEXTS
+from scaling.processes.orphans import end_with_parent
 from scaling.records import write_atomically
 
 SCENES_PER_PART = 4096

@@ -16,7 +16,7 @@ from scaling.data.counting.count import CountSettings, count_labels
 from scaling.data.counting.count_words import WordSettings, make_word_vocabulary
 from scaling.data.indexed import IndexedDataset
 from scaling.data.text.captions import clean_caption
-from scaling.labels import TokenizerChoice
+from scaling.inputs.labels import TokenizerChoice
 from scaling.records import write_atomically
 
 CONTEXT_LENGTH = 24  # tokens; that of the sweeps over this data set

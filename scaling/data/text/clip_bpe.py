@@ -20,7 +20,7 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 
 from scaling.data.text.captions import RowTokenizer
-from scaling.field_types import TOKENIZERS
+from scaling.sweep.field_types import TOKENIZERS
 
 NUM_BYTE_TOKENS = 512  # 256 bytes, alone and as the end of a word
 NUM_SPECIAL_TOKENS = 2  # start and end of text, the two highest ids

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scaling.data.text.captions import CaptionTokenizer
-from scaling.field_types import TOKENIZERS
-from scaling.labels import TokenizerChoice, tokenizer_file
-from scaling.tokenizer_files import TokenizerFile
+from scaling.inputs.labels import TokenizerChoice, tokenizer_file
+from scaling.inputs.tokenizer_files import TokenizerFile
+from scaling.sweep.field_types import TOKENIZERS
 
 HUB_REPOSITORIES: Mapping[str, str] = {
     "bert_wordpiece": "google-bert/bert-base-uncased",

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from scaling.data.text.captions import CaptionTokenizer, RowTokenizer, clean_caption
 from scaling.data.text.stop_words import without_stop_words
-from scaling.labels import TokenizerChoice, check_choice
+from scaling.inputs.labels import TokenizerChoice, check_choice
 
 __all__ = [
     "CaptionTokenizer",

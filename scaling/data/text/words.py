@@ -12,8 +12,8 @@ from pathlib import Path
 
 from scaling.data.text.captions import CaptionTokenizer
 from scaling.data.text.wordnet import NoWordNet, open_wordnet
-from scaling.labels import TokenizerChoice, read_word_vocabulary
-from scaling.vocabulary_files import Analysis, WordVocabulary
+from scaling.inputs.labels import TokenizerChoice, read_word_vocabulary
+from scaling.inputs.vocabulary_files import Analysis, WordVocabulary
 
 CACHED_WORDS = 65_536  # words whose label is remembered
 

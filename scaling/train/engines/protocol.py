@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from model_zoo.targets import BatchShare
-from scaling.sharding import Offload
+from scaling.sweep.sharding import Offload
 
 PieceKind = Literal["weight", "exp_avg", "exp_avg_sq", "buffer"]  # moments by AdamW's names in torch
 MOMENTS: tuple[PieceKind, ...] = ("exp_avg", "exp_avg_sq")

@@ -23,7 +23,6 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from scaling.agreement import free_port
 from scaling.data.batches import CaptionSettings
 from scaling.data.images.augmentation import Augmentation
 from scaling.data.shards import IMAGE_TEXT_COLUMNS
@@ -31,6 +30,7 @@ from scaling.data.stream.machine_lock import one_at_a_time_on_this_machine
 from scaling.data.stream.sources import StreamSource
 from scaling.data.stream.training_stream import StreamSettings, TrainingStream
 from scaling.data.text.tokenizers import load_tokenizer
+from scaling.launching.agreement import free_port
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from model_zoo.targets import LabelledTokens, LabelSets, TokenRows
 from scaling.data.batches import Batch, CaptionSettings, Collator, make_targets
 from scaling.data.text.captions import CaptionTokenizer
 from scaling.data.text.tokenizers import load_tokenizer
-from scaling.labels import TokenizerChoice
+from scaling.inputs.labels import TokenizerChoice
 
 Kind = Literal["labels", "tokens", "both"]
 KINDS: tuple[Kind, ...] = ("labels", "tokens", "both")

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from scaling.count_tables import counts_table
 from scaling.data.counting import caption_chunks
 from scaling.data.counting.count import CountSettings, count_labels
+from scaling.data.counting.count_tables import counts_table
 from scaling.data.counting.count_words import WordSettings, make_word_vocabulary
 from scaling.data.text.captions import clean_caption
 from scaling.data.text.tokenizers import load_tokenizer
-from scaling.labels import TokenizerChoice, read_label_counts, vocabulary_facts
-from scaling.vocabulary_files import CaptionStatistics, CountsFile
+from scaling.inputs.labels import TokenizerChoice, read_label_counts, vocabulary_facts
+from scaling.inputs.vocabulary_files import CaptionStatistics, CountsFile
 
 RNG = np.random.default_rng(0)
 CAPTIONS = ["A dog", "a  DOG ", "a cat &amp; a dog", ""] + [

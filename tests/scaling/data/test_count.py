@@ -17,8 +17,8 @@ from scaling.data.counting.count import CountSettings, count_labels
 from scaling.data.counting.count_words import WordSettings, make_word_vocabulary
 from scaling.data.text.captions import clean_caption
 from scaling.data.text.tokenizers import load_tokenizer
-from scaling.labels import TokenizerChoice, read_label_counts, vocabulary_facts
-from scaling.shard_index import read_shard_index
+from scaling.inputs.labels import TokenizerChoice, read_label_counts, vocabulary_facts
+from scaling.inputs.shard_index import read_shard_index
 
 SAMPLES = [
     ["a dog and a dog"],

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from scaling.data.counting.command import CountRequest, count
-from scaling.labels import TokenizerChoice, vocabulary_facts
-from scaling.vocabulary_files import CountsFile, WordVocabulary
+from scaling.inputs.labels import TokenizerChoice, vocabulary_facts
+from scaling.inputs.vocabulary_files import CountsFile, WordVocabulary
 
 
 @pytest.fixture(scope="module")

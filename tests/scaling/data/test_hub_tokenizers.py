@@ -13,7 +13,7 @@ import pytest
 from scaling.data.text import hub_tokenizers
 from scaling.data.text.hub_tokenizers import HUB_REPOSITORIES, load_hub_tokenizer
 from scaling.data.text.tokenizers import label_sets, load_tokenizer
-from scaling.labels import TokenizerChoice
+from scaling.inputs.labels import TokenizerChoice
 
 
 def _wordpiece(folder: Path) -> Any:

@@ -10,7 +10,7 @@ import pytest
 from scaling.data.indexed import IndexedDataset, preflight
 from scaling.data.labelled import read_labelled_set
 from scaling.data.rendering.rendered import DifferentSettings, RenderSettings, render, rendered_sample
-from scaling.shard_index import read_shard_index
+from scaling.inputs.shard_index import read_shard_index
 
 
 def _settings(folder: Path) -> RenderSettings:

@@ -13,7 +13,7 @@ from scaling.data.indexed import IndexedDataset
 from scaling.data.rendering.rendered import RenderSettings, render
 from scaling.data.rendering.vocabularies import make_vocabularies, train_sentencepiece, train_wordpiece
 from scaling.data.text.tokenizers import label_sets, load_tokenizer
-from scaling.labels import TokenizerChoice, read_label_counts, vocabulary_facts
+from scaling.inputs.labels import TokenizerChoice, read_label_counts, vocabulary_facts
 
 CAPTIONS = ["a red star", "a blue ring on sand", "two red rings", "a striped star"] * 5
 FILES = {

@@ -25,7 +25,7 @@ from scaling.data.stream.machine_lock import one_at_a_time_on_this_machine
 from scaling.data.stream.ordered_samples import OrderedSamples
 from scaling.data.stream.shard_files import DamagedShard
 from scaling.data.stream.training_stream import DataExhausted
-from scaling.residue import SHARED_MEMORY, note_streaming_segments, remove_streaming_segments
+from scaling.processes.residue import SHARED_MEMORY, note_streaming_segments, remove_streaming_segments
 from scaling.train.entry import _leave_shared_memory_to_parent
 
 CAPTIONS = [f"caption {number}" for number in range(96)]

@@ -18,7 +18,7 @@ from model_zoo.targets import LabelSets, idf_weights
 from scaling.data.text.captions import CaptionTokenizer, clean_caption
 from scaling.data.text.stop_words import without_stop_words
 from scaling.data.text.tokenizers import as_row_tokenizer, label_sets, load_tokenizer, token_rows
-from scaling.labels import TokenizerChoice
+from scaling.inputs.labels import TokenizerChoice
 
 # Shapes.  B captions, L tokens of a row, V vocabulary.
 
@@ -162,7 +162,7 @@ def test_tokenizing_loads_neither_torch_nor_open_clip_nor_transformers(
 ) -> None:
     code = (
         "import sys; from pathlib import Path; from scaling.data.text.tokenizers import load_tokenizer\n"
-        "from scaling.labels import TokenizerChoice\n"
+        "from scaling.inputs.labels import TokenizerChoice\n"
         "load_tokenizer('clip_bpe').encode(['a'])\n"
         f"load_tokenizer(TokenizerChoice(name='bert_wordpiece', vocabulary=Path({str(wordpiece_folder)!r})))\n"
         f"load_tokenizer(TokenizerChoice(name='llama_sentencepiece', vocabulary=Path({str(sentencepiece_folder)!r})))\n"

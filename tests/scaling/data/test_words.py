@@ -12,8 +12,8 @@ import pytest
 
 from scaling.data.text.tokenizers import label_sets, load_tokenizer
 from scaling.data.text.words import available_analysis, singular, words_of
-from scaling.labels import TokenizerChoice
-from scaling.vocabulary_files import Coverage, WordVocabulary
+from scaling.inputs.labels import TokenizerChoice
+from scaling.inputs.vocabulary_files import Coverage, WordVocabulary
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from scaling.assignment import Assignment
-from scaling.drill.faults import HANG, KILL, NOT_A_NUMBER, OUT_OF_MEMORY, STEPS, fault_of
-from scaling.ranks import Rank
+from scaling.processes.assignment import Assignment
+from scaling.processes.drilled_faults import HANG, KILL, NOT_A_NUMBER, OUT_OF_MEMORY, STEPS, fault_of
+from scaling.processes.ranks import Rank
 from scaling.train import played_faults
 from scaling.train.faults import is_out_of_memory
 from scaling.train.played_faults import OnceDue, faults_of

@@ -12,10 +12,10 @@ import pytest
 
 from scaling.data.image_folder import ImageFolder, open_labelled_set
 from scaling.data.labelled import LabelledSet
-from scaling.data_paths import DataSection, resolve_data
 from scaling.evaluate.context import EvaluationContext
 from scaling.evaluate.zero_shot import zero_shot
-from scaling.sweep_file import SweepError
+from scaling.inputs.data_paths import DataSection, resolve_data
+from scaling.sweep.sweep_file import SweepError
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import torch
 from model_zoo.build import build_objective
 from model_zoo.targets import LabelledTokens, LabelSets, TokenRows
 from scaling.data.batches import Batch, Targets
-from scaling.memory import MemoryEstimate, predicted_memory
 from scaling.placement import Placement
+from scaling.predicting.memory import MemoryEstimate, predicted_memory
 from scaling.profile.memory_trace import measured_peak, traced_memory
-from scaling.science import Science
+from scaling.sweep.science import Science
 from scaling.train.accumulation import Accumulation
 from scaling.train.assembly import augmentation_of
 from scaling.train.batch_share import PendingCounts

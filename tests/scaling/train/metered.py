@@ -109,18 +109,30 @@ class Reads(TorchFunctionMode):
 
 
 class _Dispatched(TorchDispatchMode):
-    """Likewise for what operations read among themselves."""
+    """Likewise for what operations read among themselves: numbers, and the sizes of results that depend on values."""
 
-    READING = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+    READING = (
+        torch.ops.aten._local_scalar_dense.default,
+        torch.ops.aten.bincount.default,
+        torch.ops.aten.masked_select.default,
+        torch.ops.aten.nonzero.default,
+    )
 
     def __init__(self, reads: Reads) -> None:
         super().__init__()
         self._reads = reads
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in self.READING:
+        if func in self.READING or _is_cut_by_a_mask(func, args):
             self._reads.note()
         return func(*args, **(kwargs or {}))
+
+
+def _is_cut_by_a_mask(func: Any, args: tuple[Any, ...]) -> bool:
+    """Whether an operation picks the elements where a tensor of truth values is true."""
+    if func is not torch.ops.aten.index.Tensor:
+        return False
+    return any(index is not None and index.dtype == torch.bool for index in args[1])
 
 
 def losses(value: float) -> dict[str, Tensor]:

@@ -16,10 +16,10 @@ from torch import Tensor
 from scaling.checkpoints.publishing import KeepRule
 from scaling.data.batches import Batch
 from scaling.data.images.augmentation import Augmentation
-from scaling.heartbeat import Heartbeat, HeartbeatWriter, read_heartbeat
 from scaling.placement import PlacementSettings, place
+from scaling.processes.heartbeat import Heartbeat, HeartbeatWriter, read_heartbeat
 from scaling.records import RunDirectory, read_lines
-from scaling.science import Science
+from scaling.sweep.science import Science
 from scaling.train.accumulation import Accumulation
 from scaling.train.checkpoint import Checkpointer
 from scaling.train.engines.plain import PlainEngine

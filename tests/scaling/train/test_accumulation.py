@@ -122,6 +122,25 @@ def test_micro_batches_give_the_losses_and_gradients_of_the_whole_batch(
         torch.testing.assert_close(gradient, whole[name], rtol=1e-6, atol=1e-12, msg=name)
 
 
+class OnTheDevice(LabelSets):
+    """Labels whose offsets cannot be read without waiting for the device."""
+
+    def rows(self, start: int, stop: int) -> LabelSets:
+        raise AssertionError("cut on the device")
+
+
+@pytest.mark.parametrize("loss", ["softmax", "two_way"])
+def test_micro_batches_are_cut_from_the_targets_on_the_host(loss: str) -> None:
+    module, batch = _objective("superclass", loss), _batch("superclass")
+    labels: Any = batch.targets
+    moved = OnTheDevice(labels.ids_N, labels.offsets, labels.valid_B)
+    counts = build_statistics("off", VOCABULARY, CPU, None).observe(moved)
+    accumulation = Accumulation(
+        PlainEngine(module, 3), augmentation=Augmentation(), micro_batch=4, num_ranks=1
+    )
+    assert accumulation.forward_backward(batch, moved, counts)["loss"] > 0
+
+
 @pytest.mark.parametrize("changes", [{"patch_dropout": 0.5}, {"drop_path": 0.5}])
 def test_a_micro_batch_encoded_twice_drops_the_same_parts_twice(changes: dict[str, float]) -> None:
     """Otherwise the gradient of the loss would be passed on through other features than the loss saw."""

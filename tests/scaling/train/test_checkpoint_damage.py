@@ -23,7 +23,7 @@ from scaling.checkpoints.publishing import KeepRule
 from scaling.checkpoints.reading import Checkpoint
 from scaling.checkpoints.saving import Saving
 from scaling.checkpoints.writing import copy_of_pieces, write_share
-from scaling.lease import Lease, LeaseLost, check_lease
+from scaling.processes.lease import Lease, LeaseLost, check_lease
 from scaling.records import RunDirectory, WriteError
 from scaling.train.checkpoint import Checkpointer
 from scaling.train.checkpoint_choice import NoGoodCheckpoint

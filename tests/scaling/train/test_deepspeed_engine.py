@@ -15,8 +15,8 @@ import pytest
 from deepspeed_cases import CASES, END, GROUPED, HALF, LAYOUTS, bounded_objective, layouts
 from engine_oracle import objective_of, plain_losses, settings_of, state_of, train
 
-from scaling.ranks import free_port
-from scaling.residue import remove_allreduce_buffers
+from scaling.processes.ranks import free_port
+from scaling.processes.residue import remove_allreduce_buffers
 from scaling.train.engines.plain import PlainEngine
 
 pytestmark = pytest.mark.slow

@@ -18,9 +18,9 @@ pytestmark = pytest.mark.slow
 PROGRAM = """
 import json, os, sys, time
 from pathlib import Path
-from scaling.assignment import Assignment
-from scaling.children import Child, start_server
-from scaling.ranks import Rank
+from scaling.processes.assignment import Assignment
+from scaling.launching.children import Child, start_server
+from scaling.processes.ranks import Rank
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from scaling.assignment import Assignment, Outcome, read_outcome, report_outcome
 from scaling.data.stream.shard_files import MAKE_AGAIN, DamagedShard
-from scaling.ranks import Rank
+from scaling.processes.assignment import Assignment, Outcome, read_outcome, report_outcome
+from scaling.processes.ranks import Rank
 from scaling.train import child
 from scaling.train.child import run_assignment
 from scaling.train.faults import facts_of_damage, is_out_of_memory

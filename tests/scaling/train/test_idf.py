@@ -10,7 +10,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
+from model_zoo.build import build_objective
+from model_zoo.classification_head import ClassificationHead
+from model_zoo.specification import ObjectiveSpecification
 from model_zoo.targets import LabelledTokens, LabelSets, TokenRows
 from scaling.train.batch_share import PendingCounts
 from scaling.train.idf import DocumentFrequencies, FixedWeights, build_statistics
@@ -39,6 +43,61 @@ def test_weights_are_the_reference_formula_over_all_captions_seen_so_far() -> No
     assert weights_V is not None and torch.equal(weights_V, statistics.label_weights())
     for label, weight in enumerate(weights_V.tolist()):
         assert weight == pytest.approx(math.log((4 + 1) / (frequencies[label] + 1)), abs=1e-6)
+
+
+def reference_targets(rows_of_ranks: list[Tensor], seen: tuple[Tensor, float]) -> tuple[Tensor, Tensor]:
+    """fp64 [B, V] of all ranks, and the counts after it: x-cls/superclass cls_model.py and loss.py.
+
+    Multi-hot rows; every rank adds its mean to a float buffer and a step to the number of samples, both are averaged
+    over the ranks; log((steps + 1/B) / (frequency + 1/B)) weighs the labels, and a row's L1 norm divides it.
+    """
+    frequency_V, steps = seen
+    hots = [
+        torch.zeros(len(rows), len(frequency_V)).double().scatter_(1, rows, 1.0) for rows in rows_of_ranks
+    ]
+    of_ranks = [frequency_V + hot_BV.sum(0) / len(hot_BV) for hot_BV in hots]
+    frequency_V, hot_BV = torch.stack(of_ranks).mean(0), torch.cat(hots)
+    smoothing = 1 / len(hot_BV)
+    weighted_BV = hot_BV * torch.log((steps + 1 + smoothing) / (frequency_V + smoothing))
+    return torch.nn.functional.normalize(weighted_BV, p=1.0, dim=1, eps=1e-12), frequency_V
+
+
+def test_side_by_side_with_the_reference_targets_and_losses_agree_in_every_step_on_two_ranks() -> None:
+    """Rows as reference_compat labels them: start, end and the pad id 0 among the labels, no caption left out."""
+    size, width, draw = 24, 6, torch.Generator().manual_seed(8)
+    statistics, frequency_V = DocumentFrequencies(size, CPU), torch.zeros(size, dtype=torch.float64)
+    head = ClassificationHead(width, size).double()
+    for step in range(4):
+        rows_BL = torch.randint(1, size - 2, (8, 7), generator=draw)
+        rows_BL[:, 0], rows_BL[torch.arange(8), 1 + torch.arange(8) % 6] = size - 2, size - 1
+        rows_BL[(torch.arange(7) > 1 + torch.arange(8)[:, None] % 6)] = 0
+        target_BV, frequency_V = reference_targets([rows_BL[:4], rows_BL[4:]], (frequency_V, step))
+        features_BD = torch.randn(8, width, generator=draw, dtype=torch.float64)
+        expected = -(target_BV * head.logits(features_BD).log_softmax(1)).sum(1).mean()
+
+        labels = _labels([row.unique().tolist() for row in rows_BL], [True] * 8)
+        share = statistics.observe(labels).share(1)
+        weighted = labels.with_probabilities(share.label_weights_V)
+        ours_BV = torch.zeros(8, size).double()
+        assert weighted.probabilities_N is not None
+        ours_BV[labels.samples_N(), labels.ids_N] = weighted.probabilities_N.double()
+        torch.testing.assert_close(ours_BV, target_BV, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(head(features_BD, weighted, share.divisor), expected, rtol=1e-5, atol=0)
+    assert statistics.num_samples == 32
+
+
+@pytest.mark.parametrize("idf", ["online", "frozen", "off"])
+@pytest.mark.parametrize("wrong", [-1, 8, 9, 10**12])
+def test_a_label_out_of_range_is_named_whatever_weighs_the_labels(idf: str, wrong: int) -> None:
+    statistics = build_statistics(idf, 8, CPU, (torch.ones(8, dtype=torch.int64), 9))
+    labels = _labels([[1], [2, wrong]])
+    share = statistics.observe(labels).share(1)
+    specification = ObjectiveSpecification(
+        objective="superclass", image_tower="vit_nano8", image_size=16, vocabulary_size=8
+    )
+    objective = build_objective(specification, seed=0)
+    with pytest.raises(ValueError, match=f"label id {wrong} is not one of the head's 8 classes \\(0 to 7\\)"):
+        objective(torch.zeros(2, 3, 16, 16), labels, share)
 
 
 def test_masked_samples_are_not_counted() -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from scaling.assignment import Assignment
 from scaling.points import resolve_points
-from scaling.ranks import Rank
+from scaling.processes.assignment import Assignment
+from scaling.processes.ranks import Rank
 from scaling.spec import load_sweep
 from scaling.train.parts_assembly import point_of
 

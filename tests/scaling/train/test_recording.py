@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from metered import FLOPS_PER_SAMPLE, FakeEngine, NoStatistics, planned_cost
 
-from scaling.assignment import Assignment
-from scaling.data_paths import DataPaths
+from scaling.inputs.data_paths import DataPaths
 from scaling.placement import Placement
 from scaling.points import EvaluationPlan, RunPoint, run_id
-from scaling.ranks import Rank
+from scaling.processes.assignment import Assignment
+from scaling.processes.ranks import Rank
 from scaling.records import RunDirectory, RunRecord, append_lines
-from scaling.science import Science
+from scaling.sweep.science import Science
 from scaling.train.goodput import Goodput
 from scaling.train.meters import Meters
 from scaling.train.progress import Progress

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from zero3_recomputing_run import MODES, TOWERS
 
-from scaling.agreement import free_port
-from scaling.residue import remove_allreduce_buffers
+from scaling.launching.agreement import free_port
+from scaling.processes.residue import remove_allreduce_buffers
 
 pytestmark = pytest.mark.slow
 

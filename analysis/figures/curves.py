@@ -1,0 +1,95 @@
+"""Curves of a study as rows: the frontier of an objective with its bands, and its runs with their standing.
+
+Shapes.  R laws, M compute values.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from analysis.filters import FAILED_STATUSES
+from analysis.forms.form import Floats
+from analysis.frontier import frontier_errors
+from analysis.intervals.interval import Band
+from analysis.study.study import MetricStudy, ObjectiveStudy
+
+CURVE_POINTS = 96
+FARTHEST = 10.0  # times the largest fitted compute: beyond it no interval is drawn
+RUN_COLUMNS = ("run_id", "objective", "image_tower", "samples_seen", "seed", "status", "planned_train_flops")
+STANDINGS = ("fitted", "left out", "failed", "not finished", "sealed")
+_ENDS = ("mean_lower", "mean_upper", "new_run_lower", "new_run_upper")
+
+
+def compute_grid(side: ObjectiveStudy, farthest: float = 0.0) -> Floats:
+    """Compute values [M] from the least to the largest fitted, and on to `farthest` (at most FARTHEST times that)."""
+    low, high = float(side.points["train_flops"].min()), float(side.points["train_flops"].max())
+    grid_M = np.geomspace(low, high, CURVE_POINTS)
+    end = min(farthest, FARTHEST * high)
+    return np.concatenate([grid_M, np.geomspace(high, end, CURVE_POINTS // 3)[1:]]) if end > high else grid_M
+
+
+def frontier_curve(side: ObjectiveStudy, farthest: float = 0.0) -> pd.DataFrame | None:
+    """train_flops, error, ends of the band of the mean and of a new run, extrapolated; None without a law.
+
+    Ends are absent (NaN) where there is no band, and infinite where it is open.
+    """
+    if side.fit is None or side.fit.law is None:
+        return None
+    compute_M = compute_grid(side, farthest)
+
+    def errors(theta_RP: Floats) -> Floats:
+        return _frontier_errors(side, theta_RP, compute_M)
+
+    bands: dict[str, Floats] = dict.fromkeys(_ENDS, np.full(len(compute_M), np.nan))
+    if side.refits is not None and not side.refits.reason:
+        bands |= _ends(side.refits.curve(errors), "mean") | _ends(side.refits.new_run(errors), "new_run")
+    error_M = errors(np.asarray([side.fit.law.theta]))[0]
+    extrapolated = compute_M > side.points["train_flops"].max() * (1 + 1e-9)
+    return pd.DataFrame({"train_flops": compute_M, "error": error_M, **bands, "extrapolated": extrapolated})
+
+
+def runs_of(study: MetricStudy) -> pd.DataFrame:
+    """Every run of the study: its columns, train_flops, error, standing, and whether it is a raw Pareto point.
+
+    Errors and measured compute of sealed runs are absent: a figure must not open the holdout.
+    """
+    runs = study.table.reindex(columns=[*RUN_COLUMNS])
+    scores = study.selection.points[["run_id", "train_flops", "error"]]
+    runs = runs.merge(scores, on="run_id", how="left")
+    fitted = [run for side in study.sides.values() for run in side.points["run_id"]]
+    failed = runs["status"].isin(FAILED_STATUSES)
+    choices = [
+        runs["run_id"].isin(study.options.sealed),
+        runs["run_id"].isin(fitted),
+        runs["error"].notna(),
+        failed,
+    ]
+    runs["standing"] = np.select(choices, ["sealed", "fitted", "left out", "failed"], "not finished")
+    pass
+    runs["pareto"] = _pareto(runs[runs["standing"] == "fitted"]).reindex(runs.index, fill_value=False)
+    return runs
+
+
+def _pareto(points: pd.DataFrame) -> pd.Series[bool]:
+    """Whether no other run of the objective has less error for no more compute."""
+    flags = pd.Series(False, index=points.index)
+    for _, of_objective in points.groupby("objective"):
+        ordered = of_objective.sort_values(["train_flops", "error"], kind="stable")
+        best = ordered["error"].cummin().shift(fill_value=np.inf)
+        flags[ordered.index] = ordered["error"] < best
+    return flags
+
+
+def _frontier_errors(side: ObjectiveStudy, theta_RP: Floats, compute_M: Floats) -> Floats:
+    """Errors [R, M] at each compute: of the best tower of the menu, or of a law of compute alone."""
+    assert side.fit is not None and side.fit.law is not None, "only a law has a frontier"
+    form, references = side.fit.form, side.fit.law.references
+    if form.covariates == ("train_flops",):
+        return form.predict(theta_RP, np.log(compute_M / references["train_flops"])[:, None])
+    assert side.menu is not None, "a surface of parameters has a menu of towers"
+    return frontier_errors(form, theta_RP, references, side.menu, compute_M)
+
+
+def _ends(band: Band, name: str) -> dict[str, Floats]:
+    return {} if band.reason else {f"{name}_lower": band.lower_M, f"{name}_upper": band.upper_M}

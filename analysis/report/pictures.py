@@ -1,0 +1,172 @@
+"""The figures of a page, each at the width of a page and at that of a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from analysis.figures.collapse import collapsed_training_curves
+from analysis.figures.difference import difference_versus_compute
+from analysis.figures.drawing import Drawing
+from analysis.figures.error import error_versus_compute
+from analysis.figures.fan import forward_fan
+from analysis.figures.identity import cost_data, held_out, predicted_versus_measured_cost
+from analysis.figures.profiles import profile_panels
+from analysis.figures.ratio import ratio_versus_compute
+from analysis.figures.residuals import residual_panels
+from analysis.figures.slices import slices
+from analysis.figures.style import Looks, Width, looks_of
+from analysis.report.blocks import Figure
+from analysis.report.findings import SweepFindings
+from analysis.selection.forward import LEVEL
+from analysis.selection.select import Candidate
+from analysis.study.study import MetricStudy, ObjectiveStudy
+from scaling.records import read_lines, run_directories
+
+
+class AtWidth(Protocol):
+    """Draws one figure at a width."""
+
+    def __call__(self, *, width: Width) -> Drawing: ...
+
+
+def at_both_widths(draw: AtWidth) -> Figure:
+    """The figure for a page and for a phone."""
+    return Figure(wide=draw(width="full"), narrow=draw(width="column"))
+
+
+def looks(findings: SweepFindings) -> Looks:
+    """Colours and markers, the same in all figures of a sweep."""
+    return looks_of(findings.table, list(findings.main.sides))
+
+
+def main_figures(findings: SweepFindings) -> list[Figure]:
+    """Error against compute with frontiers, then ratio and difference where two objectives are compared.
+
+    None where no run names an objective.
+    """
+    study, comparison = findings.main, findings.main.comparison
+    figures = [_errors(study)] if study.sides else []
+    if comparison is not None and comparison.ratio is not None:
+        seen = looks(findings)
+        figures.append(at_both_widths(lambda *, width: ratio_versus_compute(comparison, seen, width=width)))
+        figures.append(
+            at_both_widths(lambda *, width: difference_versus_compute(comparison, seen, width=width))
+        )
+    return figures
+
+
+def other_metrics(findings: SweepFindings) -> list[Figure]:
+    """Error against compute of every other metric that was studied."""
+    return [
+        _errors(study)
+        for metric, study in findings.studies.items()
+        if metric != findings.main.metric and study.sides
+    ]
+
+
+def law_figures(findings: SweepFindings) -> list[Figure]:
+    """Forward validation of the form that is used, slices by tower and by samples, residuals."""
+    study, seen = findings.main, looks(findings)
+    figures = [_fan(side, study, seen) for side in study.sides.values() if _has_folds(side)]
+    if not any(side.fit and side.fit.law for side in study.sides.values()):
+        return figures
+    if _is_surface(study):
+        figures.append(at_both_widths(lambda *, width: slices(study, "image_tower", width=width)))
+        figures.append(at_both_widths(lambda *, width: slices(study, "samples_seen", width=width)))
+    return [*figures, at_both_widths(lambda *, width: residual_panels(study, width=width))]
+
+
+def profile_figures(findings: SweepFindings) -> list[Figure]:
+    """The profiles of every law of the main metric."""
+    seen, study = looks(findings), findings.main
+    return [_profiles(findings, side, seen) for side in study.sides.values() if side.fit and side.fit.law]
+
+
+def holdout_figures(findings: SweepFindings) -> list[Figure]:
+    """Predicted against measured errors of the opened holdout, per objective."""
+    seen, metric = looks(findings), findings.main.metric
+    return [_held_out(table, name, metric, seen) for name, table in findings.holdout.predictions.items()]
+
+
+def cost_figures(findings: SweepFindings) -> list[Figure]:
+    """Predicted against measured cost; none where nothing was measured."""
+    if cost_data(findings.table).empty:
+        return []
+    seen, table = looks(findings), findings.table
+    return [at_both_widths(lambda *, width: predicted_versus_measured_cost(table, seen, width=width))]
+
+
+def curve_figures(findings: SweepFindings) -> list[Figure]:
+    """The training curves of the finished runs, raw and collapsed; none without any."""
+    rows = training_curves(findings)
+    if rows.empty:
+        return []
+    seen = looks(findings)
+    return [at_both_widths(lambda *, width: collapsed_training_curves(rows, seen, width=width))]
+
+
+def training_curves(findings: SweepFindings) -> pd.DataFrame:
+    """objective, run_id, samples_seen, loss of every logged step of the finished runs."""
+    table = findings.table
+    done = table[table["status"] == "done"]
+    objective = dict(zip(done["run_id"], done["objective"])) if len(done) else {}
+    rows = [
+        {"objective": objective[directory.path.name], "run_id": directory.path.name} | logged
+        for directory in run_directories(findings.folder)
+        if directory.path.name in objective
+        for logged in _losses(read_lines(directory.metrics))
+    ]
+    return pd.DataFrame(rows, columns=["objective", "run_id", "samples_seen", "loss"])
+
+
+def _losses(lines: Iterator[dict[str, object]]) -> Iterator[dict[str, object]]:
+    for line in lines:
+        loss = line.get("loss")
+        if isinstance(loss, (int, float)) and np.isfinite(loss):
+            yield {"samples_seen": line["samples_seen"], "loss": loss}
+
+
+def _errors(study: MetricStudy) -> Figure:
+    return at_both_widths(lambda *, width: error_versus_compute(study, width=width))
+
+
+def _fan(side: ObjectiveStudy, study: MetricStudy, seen: Looks) -> Figure:
+    score = next(one.forward for one in _of_used_form(side))
+    return at_both_widths(
+        lambda *, width: forward_fan(score, side.objective, study.metric, seen, width=width)
+    )
+
+
+def _profiles(findings: SweepFindings, side: ObjectiveStudy, seen: Looks) -> Figure:
+    assert side.fit is not None, "a law that is profiled"
+    fit, metric = side.fit, findings.main.metric
+    profiles = findings.profiles[metric, side.objective]
+    return at_both_widths(
+        lambda *, width: profile_panels(profiles, fit, side.objective, metric, seen, width=width)
+    )
+
+
+def _held_out(table: pd.DataFrame, name: str, metric: str, seen: Looks) -> Figure:
+    return at_both_widths(lambda *, width: held_out(table, name, metric, LEVEL, seen, width=width))
+
+
+def _has_folds(side: ObjectiveStudy) -> bool:
+    return any(one.forward.folds for one in _of_used_form(side)[:1])
+
+
+def _of_used_form(side: ObjectiveStudy) -> list[Candidate]:
+    """The candidates of the form that is used, those that were validated as such first."""
+    if side.selected is None or side.fit is None:
+        return []
+    form = side.fit.form
+    found = [one for one in side.selected.candidates if one.fit.form == form]
+    return sorted(found, key=lambda one: one.forward.form != form)
+
+
+def _is_surface(study: MetricStudy) -> bool:
+    laws = [side.fit for side in study.sides.values() if side.fit and side.fit.law]
+    return all({"parameters", "samples_seen"} <= set(fit.form.covariates) for fit in laws)

@@ -1,0 +1,79 @@
+"""The sealed holdout: the largest runs of a study, never fitted until they are opened on record.
+
+A prediction made before its outcome is known is worth more than any in-sample score.  The sweep file names the cells
+and the plan lists their runs, whose rows are taken out before anything is fitted; `unsealed.jsonl` beside the runs says
+who opened them and when.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import getpass
+import json
+from collections.abc import Collection
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.fitting.fit import Fit
+from analysis.fitting.observations import Observations
+from analysis.selection.forward import LEVEL, prediction_interval
+from scaling.records import append_lines
+
+UNSEALED_FILE = "unsealed.jsonl"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Opening:
+    """One unsealing, as recorded."""
+
+    opened_at: str  # UTC, ISO 8601
+    opened_by: str
+    run_ids: tuple[str, ...]  # of the holdout
+    finished: tuple[str, ...]  # those of them that were finished by then
+
+
+def openings(runs: Path) -> tuple[Opening, ...]:
+    """Every recorded unsealing of the sweep folder, oldest first."""
+    path = runs / UNSEALED_FILE
+    if not path.exists():
+        return ()
+    rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+    return tuple(
+        Opening(**row | {"run_ids": tuple(row["run_ids"]), "finished": tuple(row["finished"])})
+        for row in rows
+    )
+
+
+def sealed_runs(runs: Path, holdout: Collection[str]) -> frozenset[str]:
+    """Run ids of the sweep folder's holdout that no recorded opening names."""
+    return frozenset(holdout) - {run_id for opening in openings(runs) for run_id in opening.run_ids}
+
+
+def unseal(runs: Path, holdout: Collection[str], finished: Collection[str]) -> Opening:
+    """The record of an unsealing, appended to the sweep folder before any sealed run is read by a fit."""
+    opening = Opening(
+        opened_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        opened_by=getpass.getuser(),
+        run_ids=tuple(holdout),
+        finished=tuple(run_id for run_id in holdout if run_id in finished),
+    )
+    append_lines(runs / UNSEALED_FILE, [dataclasses.asdict(opening)])
+    return opening
+
+
+def predicted_and_measured(fit: Fit, sealed: Observations, level: float = LEVEL) -> pd.DataFrame:
+    """run_id, train_flops, predicted, lower, upper, measured, inside: the holdout against a fit that never saw it."""
+    predicted_N, lower_N, upper_N = prediction_interval(fit, sealed, level)
+    return pd.DataFrame(
+        {
+            "run_id": sealed.run_ids,
+            "train_flops": sealed.covariates["train_flops"],
+            "predicted": predicted_N,
+            "lower": lower_N,
+            "upper": upper_N,
+            "measured": sealed.error_N,
+            "inside": (lower_N <= sealed.error_N) & (sealed.error_N <= upper_N),
+        }
+    )

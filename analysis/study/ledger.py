@@ -1,0 +1,75 @@
+"""Every filter of a study: whom it left out, and what it does to the conclusion."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from analysis.comparison.compare import Comparison
+from analysis.filters import Rule
+from analysis.intervals.interval import Interval
+from analysis.study.study import MetricStudy, StudyOptions, study_metric
+
+READMITTED = frozenset(
+    {"early score"}
+)  # filters whose runs have an error, so that they may be let in for a look
+NO_ERROR = "its runs have no error to fit"
+SEALED = "not looked at before the holdout is opened"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class LedgerRow:
+    """One rule and its effect on the equal-compute ratio at the reference compute."""
+
+    rule: str
+    description: str
+    run_ids: tuple[str, ...]  # those it left out, or brought in
+    ratio: Interval | None  # under the other choice; None where there is none to show
+    reason: str = ""  # why there is none
+
+
+def ledger(
+    study: MetricStudy, study_again: Callable[..., MetricStudy] = study_metric
+) -> tuple[LedgerRow, ...]:
+    """One row per filter that left a run out, then one per change of rules that the comparison was repeated under."""
+    rows = [_of_filter(study, rule, study_again) for rule in study.selection.rules if rule.run_ids]
+    if study.comparison is None:
+        return tuple(rows)
+    repeated = [
+        LedgerRow(
+            rule=told.rule,
+            description=f"{told.num_points} runs",
+            run_ids=(),
+            ratio=told.ratio,
+            reason=told.reason,
+        )
+        for told in study.comparison.sensitivities
+    ]
+    return (*rows, *repeated)
+
+
+def _of_filter(study: MetricStudy, rule: Rule, study_again: Callable[..., MetricStudy]) -> LedgerRow:
+    row = LedgerRow(
+        rule=rule.name,
+        description=rule.description,
+        run_ids=rule.run_ids,
+        ratio=None,
+        reason=SEALED if rule.name == "sealed" else NO_ERROR,
+    )
+    if rule.name not in READMITTED:
+        return row
+    options: StudyOptions = dataclasses.replace(study.options, admitted=study.options.admitted | {rule.name})
+    ratio, reason = _ratio(study_again(study.table, study.metric, options).comparison, study.comparison)
+    return dataclasses.replace(row, ratio=ratio, reason=reason)
+
+
+def _ratio(again: Comparison | None, before: Comparison | None) -> tuple[Interval | None, str]:
+    """The ratio of the repeated comparison where the first one stated it."""
+    if again is None or before is None or before.reference_compute is None:
+        return None, "there is no comparison that it could change"
+    if again.ratio is None:
+        return None, again.reason
+    try:
+        return again.ratio_at(before.reference_compute), ""
+    except ValueError as error:
+        return None, str(error)

@@ -1,0 +1,9 @@
+"""The larger commands of `scaling`, which `scaling.cli` puts together; each imports what it needs when it is called.
+
+Read the modules in this order; each imports only those before it:
+
+arguments     arguments and output that commands have in common
+tables        the standing of a sweep and of a conversion, for the terminal
+data          `scaling data`: data sets rendered, converted, checked and counted
+plan          `scaling plan` and `scaling profile`
+"""

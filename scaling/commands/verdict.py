@@ -1,0 +1,231 @@
+"""`scaling fit`, `compare`, `design` and `report`: what the runs of a sweep, or results of others, say."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from scaling.commands.arguments import Runs, wide_console
+
+if TYPE_CHECKING:
+    from analysis.report.blocks import Table
+    from analysis.study.study import MetricStudy, StudyOptions
+
+Sources = Annotated[
+    list[Path],
+    typer.Argument(metavar="SWEEP...", help="sweep files; or tables of results, with --mapping"),
+]
+MetricName = Annotated[
+    str | None, typer.Option(help="default: linear_probe.top1, else the first one recorded")
+]
+Refits = Annotated[int, typer.Option(min=100, help="refits of the wild cluster bootstrap")]
+MappingName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE", help="how to read results of others: laion_openclip, open_clip, a YAML file"
+    ),
+]
+Chance = Annotated[float, typer.Option(help="with --mapping: the score of guessing")]
+AtCompute = Annotated[
+    float | None, typer.Option(metavar="FLOPS", help="training FLOPs of the headline ratio")
+]
+
+UNKNOWN = float("nan")
+MOST_COLUMNS = 7  # that are readable side by side at 100 characters
+
+
+def fit(
+    sources: Sources,
+    metric: MetricName = None,
+    mapping: MappingName = None,
+    chance: Chance = UNKNOWN,
+    refits: Refits = 1000,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Print the law of every objective with its evidence, and every form that competed."""
+    from analysis.report.laws import candidate_table, law_table
+
+    for studies in _all_studies(sources, metric, mapping, chance, _options(refits, None), runs):
+        for table in (law_table(studies.values()), candidate_table(studies.values())):
+            _print(table)
+        for name, study in studies.items():
+            for side in study.sides.values():
+                note = side.reason or (side.selected.reason if side.selected else "")
+                wide_console().print(f"{name}, {side.objective}: {note}", highlight=False, markup=False)
+
+
+def compare(
+    sources: Sources,
+    metric: MetricName = None,
+    mapping: MappingName = None,
+    chance: Chance = UNKNOWN,
+    at: AtCompute = None,
+    refits: Refits = 1000,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Print what one objective needs of the other's compute, with intervals, nested tests and notes."""
+    from analysis.report.compared import nested_table, ratio_table
+
+    console = wide_console()
+    for studies in _all_studies(sources, metric, mapping, chance, _options(refits, at), runs):
+        for name, study in studies.items():
+            if study.comparison is None:
+                console.print(f"{name}: no two objectives have finished runs to compare.", highlight=False)
+                continue
+            console.print(study.comparison.sentence(), highlight=False, markup=False)
+            if study.comparison.ratio is not None and len(study.comparison.compute_M):
+                _print_rows(*_upright(ratio_table(study.comparison)))
+            if study.comparison.nested:
+                _print_rows(*_upright(nested_table(study.comparison)))
+            for note in study.comparison.notes:
+                console.print(f"- {note}", highlight=False, markup=False)
+
+
+def design(
+    source: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[SWEEP]", help="sweep file with finished runs; none: shapes of a first study"
+        ),
+    ] = None,
+    budget: Annotated[str, typer.Option(help='"500 device-hours"')] = "500 device-hours",
+    metric: MetricName = None,
+    at: AtCompute = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Print which pairs of runs narrow the ratio most per device-hour; without a sweep, what shapes of study tell."""
+    console = wide_console()
+    if source is None:
+        _print_shapes(console)
+        return
+    from analysis.design.tables import proposal_table
+    from analysis.study.next_runs import next_runs
+    from scaling.planning.budget import parse_budget
+
+    wanted = parse_budget(budget)
+    if wanted.unit != "device-hours":
+        raise ValueError(
+            f"--budget {budget!r}: a design is priced in device-hours; divide the money by your price."
+        )
+    (studies,) = _all_studies([source], metric, None, UNKNOWN, _options(1000, at), runs)
+    proposal = next_runs(next(iter(studies.values())), wanted.amount, at)
+    console.print(proposal.sentence(), highlight=False, markup=False)
+    _print_rows("What to train next", *proposal_table(proposal))
+
+
+def report(
+    sources: Sources,
+    runs: Runs = Path("runs"),
+    output: Annotated[Path | None, typer.Option(help="default: RUNS/<sweep>/report.html")] = None,
+    metric: MetricName = None,
+    unseal: Annotated[
+        bool, typer.Option("--unseal", help="open the holdout of the sweeps, on record, and fit to it")
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="write hparams and custom scalars of the sweep as well")
+    ] = False,
+) -> None:
+    """Write what the runs say as one self-contained HTML page, with every figure as files beside it."""
+    from analysis.load import load_sweep, read_plan
+    from analysis.report.page import write_report
+    from analysis.selection.holdout import unseal as open_holdout
+    from analysis.tensorboard import write_tensorboard
+
+    folders = _folders(sources, runs)
+    for folder in folders:
+        table, holdout = load_sweep(folder), read_plan(folder).holdout
+        if unseal and holdout:
+            opening = open_holdout(folder, holdout, list(table.loc[table["status"] == "done", "run_id"]))
+            Console().print(f"opened by {opening.opened_by}: {', '.join(opening.run_ids)}", soft_wrap=True)
+        if tensorboard:
+            Console().print(f"tensorboard --logdir {write_tensorboard(folder, table)}", soft_wrap=True)
+    written = write_report(folders, output or folders[0] / "report.html", metric=metric)
+    Console().print(f"report: {written}", soft_wrap=True)
+
+
+def _all_studies(
+    sources: list[Path],
+    metric: str | None,
+    mapping: str | None,
+    chance: float,
+    options: StudyOptions,
+    runs: Path,
+) -> list[Mapping[str, MetricStudy]]:
+    """The studies of each source by metric: of a sweep's runs, or of results of others."""
+    if mapping is not None:
+        return [_imported(path, mapping, metric, chance, options) for path in sources]
+    from analysis.study.sweep import study_sweep
+
+    return [study_sweep(folder, metric, options) for folder in _folders(sources, runs)]
+
+
+def _imported(
+    path: Path, mapping: str, metric: str | None, chance: float, options: StudyOptions
+) -> Mapping[str, MetricStudy]:
+    from analysis.imports.results import import_results
+    from analysis.study.foreign import study_results
+
+    results = import_results(path, mapping)
+    known = sorted(set(results["metric"]))
+    if metric is None and len(known) > 1:
+        raise ValueError(f"{path}: has {len(known)} metrics; choose one with --metric: {', '.join(known)}.")
+    name = metric or known[0]
+    return {name: study_results(results, name, options, chance=chance)}
+
+
+def _folders(sources: list[Path], runs: Path) -> list[Path]:
+    """The run folders of sweep files."""
+    from scaling.spec import sweep_name
+
+    return [runs / sweep_name(source) for source in sources]
+
+
+def _options(refits: int, at: float | None) -> StudyOptions:
+    from analysis.study.study import StudyOptions
+
+    return StudyOptions(num_refits=refits, reference_compute=at)
+
+
+def _print_shapes(console: Console) -> None:
+    from analysis.design.assumed import COMPUTE, assumed_beliefs
+    from analysis.design.shapes import expected_precision
+    from analysis.design.tables import default_reason, design_table
+
+    expected = expected_precision(assumed_beliefs(), [COMPUTE])
+    _print_rows("What a study of a given shape is expected to tell", *design_table(expected, [COMPUTE]))
+    console.print(default_reason(expected, COMPUTE), highlight=False, markup=False)
+
+
+def _print(table: Table) -> None:
+    """A table of the report on the console; one with many columns lies on its side, a block per objective."""
+    headings = [f"{column.group} {column.name}".strip() for column in table.columns]
+    rows = [[cell.text for cell in row] for row in table.rows]
+    if len(headings) <= MOST_COLUMNS:
+        _print_rows(table.caption, headings, rows)
+        return
+    for (metric, objective), group in itertools.groupby(rows, key=lambda row: (row[0], row[1])):
+        columns = [row[2:] for row in group]
+        turned = [[name, *values] for name, *values in zip(headings[2:], *columns, strict=True)]
+        _print_rows(f"{table.caption}: {metric}, {objective}", ["", *("" for _ in columns)], turned)
+
+
+def _upright(table: Table) -> tuple[str, list[str], list[list[str]]]:
+    """Caption, headings without groups and rows."""
+    headings = [column.name for column in table.columns]
+    return table.caption, headings, [[cell.text for cell in row] for row in table.rows]
+
+
+def _print_rows(title: str, headings: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
+    shown = RichTable(title=title, title_justify="left", box=None, pad_edge=False)
+    for heading in headings:
+        shown.add_column(heading, overflow="fold")
+    for row in rows:
+        shown.add_row(*row)
+    wide_console().print(shown)
+    wide_console().print()

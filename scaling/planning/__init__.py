@@ -1,0 +1,14 @@
+"""The plan of a sweep: `scaling.plan` is the plan itself, here is what it is made of and what is made of it.  No torch.
+
+Read the modules in this order; each imports only those before it:
+
+schedule      how long a sweep takes when several of its runs train at once
+budget        which runs a budget affords
+              (then scaling/plan.py)
+holdout       which runs no law is fitted to until they are opened
+accelerator_file   devices that a user describes
+requested_plan   a plan as a user asks for it: so many devices, a price, a budget
+contract      whether a launch still keeps to its plan
+plan_table    the plan as tables
+plan_notes    what its figures assume, in sentences
+"""

@@ -1,0 +1,112 @@
+"""What a plan's figures assume or were measured by, when it is done and what a budget buys of it, in sentences."""
+
+from __future__ import annotations
+
+from scaling.cost import CPU_UTILISATION, GPU_UTILISATION
+from scaling.plan import Plan, format_hours
+from scaling.planning.budget import Purchase
+from scaling.planning.schedule import Schedule
+from scaling.predicting.storage import ASSUMED_SAMPLE_BYTES
+
+
+def plan_notes(plan: Plan) -> list[str]:
+    """What the figures assume or were measured by, the schedule and the purchase: one paragraph each."""
+    notes = [
+        "FLOPs are 2 x multiply-adds, forward and backward; model FLOPs count what is learned from, hardware FLOPs "
+        "also what is computed again.",
+        _utilisation_note(plan),
+        _data_note(plan),
+    ]
+    if plan.done:
+        notes.append(_done_note(plan))
+    if plan.schedule is not None:
+        notes.append(_schedule_note(plan.schedule, plan))
+    if plan.purchase is not None:
+        notes.append(_purchase_note(plan.purchase))
+    if plan.is_provisional:
+        keys = dict.fromkeys(key for planned in plan.points for key in planned.point.unresolved)
+        notes.append(
+            f"run ids are provisional: they will hold the digests of {', '.join(keys)} once those exist"
+        )
+    return notes
+
+
+def _utilisation_note(plan: Plan) -> str:
+    totals = plan.totals
+    reached = [planned.cost.utilisation for planned in plan.points]
+    ends = dict.fromkeys(f"{share:.1%}" for share in (min(reached), max(reached)))
+    told = f"{' to '.join(ends)} of the dense peak"
+    num_runs = sum(row.num_runs for row in plan.calibration.rows if row.accelerator == plan.accelerator)
+    if num_runs:
+        change = totals.device_hours / totals.uncalibrated_device_hours - 1
+        before, now = format_hours(totals.uncalibrated_device_hours), format_hours(totals.device_hours)
+        runs = _counted(num_runs, "run")
+        return f"Utilisation ({told}) by what {runs} reached: {before} -> {now} device-hours ({change:+.0%})."
+    share = CPU_UTILISATION if plan.accelerator == "cpu_core" else GPU_UTILISATION
+    return (
+        f"Utilisation ({told}) is an assumption, {share:.0%} while a device computes (scaling/cost.py), until runs of "
+        "this sweep are finished."
+    )
+
+
+def _data_note(plan: Plan) -> str:
+    known = all(planned.point.data.sample_bytes for planned in plan.points)
+    source = (
+        "the mean sample of the training set's index"
+        if known
+        else f"an assumed {ASSUMED_SAMPLE_BYTES / 1e3:.0f} kB a sample, DataComp's, until data.train exists"
+    )
+    return (
+        f"Data read: by {source}; repeats included. Disk: weights, and checkpoints that stay (fp32 weights and AdamW's "
+        "moments)."
+    )
+
+
+def _done_note(plan: Plan) -> str:
+    left = sum(plan.hours().values()) * plan.num_devices
+    done, number = "\n".join(f"  {run_id}" for run_id in plan.done), len(plan.points)
+    if len(plan.done) == number:
+        return f"All {number} runs are done already, and cost nothing more."
+    return (
+        f"{len(plan.done)} of {number} runs are done already, and cost nothing more; {format_hours(left)} device-hours "
+        f"are left:\n{done}"
+    )
+
+
+def _schedule_note(schedule: Schedule, plan: Plan) -> str:
+    path = schedule.critical_path
+    if not path.run_ids:
+        return "No run is left to train."
+    if len(schedule.jobs) == 1:
+        return f"Runs one after the other: done after {format_hours(schedule.hours)} hours."
+    return (
+        f"{len(schedule.jobs)} jobs of {plan.num_devices:,} devices each ({schedule.rule}): done after "
+        f"{format_hours(schedule.hours)} hours, at best {format_hours(schedule.at_least_hours)}. Critical path: "
+        f"{', '.join(path.run_ids)}."
+    )
+
+
+def _purchase_note(purchase: Purchase) -> str:
+    budget = purchase.budget
+    if not purchase.run_ids:
+        return f"{budget.amount:,g} {budget.unit} buy nothing: every run is done already."
+    rows = [
+        f"  {run_id}  {format_hours(cost)} {budget.unit}"
+        for run_id, cost in zip(purchase.run_ids, purchase.costs, strict=True)
+    ]
+    left = format_hours(budget.amount - purchase.spent)
+    following = (
+        "That is all that is left of the sweep."
+        if purchase.next_run_id is None or purchase.next_cost is None
+        else f"Next would be {purchase.next_run_id}: {format_hours(purchase.next_cost)} {budget.unit}."
+    )
+    runs = _counted(len(purchase.run_ids), "run")
+    head = (
+        f"{budget.amount:,g} {budget.unit} buy {runs}, {_counted(purchase.num_comparisons, 'comparison')} "
+        f"({purchase.rule}):"
+    )
+    return "\n".join([head, *rows, f"{left} {budget.unit} are left. {following}"])
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"1 {noun}" if number == 1 else f"{number} {noun}s"
