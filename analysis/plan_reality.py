@@ -1,9 +1,9 @@
-"""What runs took beside what was planned for them: device-hours and peak memory, measured against planned."""
+"""What runs took beside what was planned for them: device-hours, peak memory and data read."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,7 @@ QUANTITIES = (
     _Quantity(
         name="peak_memory_bytes", label="peak memory of a device (GB)", unit=1e9, sources=("allocator",)
     ),
+    _Quantity(name="data_bytes", label="data read (GB)", unit=1e9),
 )
 
 
@@ -50,7 +51,7 @@ def plan_and_reality(table: pd.DataFrame) -> Drawing | None:
     return Drawing(
         name="plan_and_reality",
         title="Plan and reality",
-        caption=_caption(panels),
+        caption=_caption(panels, table),
         figure=figure,
         data=table.loc[table["run_id"].isin(shown), ["run_id", "objective", "image_tower", *columns]],
     )
@@ -104,7 +105,7 @@ def _handles(table: pd.DataFrame) -> list[Line2D]:
     return [*handles, Line2D([], [], color="#777777", linestyle=(0, (4, 3)), linewidth=1, label="as planned")]
 
 
-def _caption(panels: Sequence[tuple[_Quantity, pd.DataFrame]]) -> str:
+def _caption(panels: Sequence[tuple[_Quantity, pd.DataFrame]], table: pd.DataFrame) -> str:
     """How far off the plan was: geometric mean and range of measured over planned."""
     sentences = [
         "One marker per finished run; on the dashed line a run took what was planned when it was launched."
@@ -116,7 +117,29 @@ def _caption(panels: Sequence[tuple[_Quantity, pd.DataFrame]]) -> str:
             f"Measured {quantity.label.partition(' (')[0]}: {number(mean)} x planned ({num_runs(len(runs))}, "
             f"{number(float(ratios.min()))} to {number(float(ratios.max()))})."
         )
-    if not any(quantity.sources for quantity, _ in panels):
-        sentences.append("Memory is compared where an allocator counted it, not where Python's own is in it.")
-    sentences.append("The next `scaling plan` of this sweep is corrected by these ratios.")
+    sentences += _caveats({quantity.name for quantity, _ in panels}, table)
+    sentences.append("The next `scaling plan` of this sweep is corrected by the ratios of hours and memory.")
     return " ".join(sentences)
+
+
+def _caveats(shown: Collection[str], table: pd.DataFrame) -> list[str]:
+    """What keeps a panel from comparing like with like, and why runs are left out of it."""
+    caveats = []
+    if "peak_memory_bytes" in shown:
+        caveats.append(
+            "Memory is the device's: planned with an allowance for fragmentation, which an allocator does not count; "
+            "what is offloaded to the host is in neither."
+        )
+    sources = table.get("measured_memory_source", pd.Series(dtype=object)).dropna()
+    left_out = int((~sources.isin(("", "allocator"))).sum())
+    if left_out:
+        caveats.append(
+            f"Memory is compared where an allocator counted it: {num_runs(left_out)} measured a resident set instead, "
+            "in which are Python, its libraries, the loader's memory and all that is offloaded."
+        )
+    if "data_bytes" in shown:
+        caveats.append(
+            "Data read is planned by the mean size of a sample in the shards' files and measured sample by sample, "
+            "without the files' tables of contents and after unpacking."
+        )
+    return caveats

@@ -9,9 +9,13 @@ from scaling.hardware import Accelerator
 from scaling.sweep.science import Science
 
 GPU_UTILISATION = 0.40
-"""Share of the dense peak that hardware FLOPs reach while a device computes. Llama 3's training reached 38 to 43 % of
-the bf16 peak of H100s (arXiv 2407.21783, section 3.3.2); that these towers do is an assumption until a sweep's records
-say what was reached."""
+"""Share of the dense peak that hardware FLOPs reach while a device computes: an assumption, replaced by what finished
+runs of the sweep reached (scaling/predicting/calibration.py).
+
+The Llama 3 herd of models (arXiv 2407.21783, section 3.3.2 and Table 4) states 38 to 43 % of the bf16 peak of H100s for
+the model FLOPs of its pre-training: of 405B parameters on 8,192 and 16,384 GPUs, and so no more than an order of
+magnitude for towers of 22M to 632M.
+"""
 
 CPU_UTILISATION = 0.10  # likewise, assumed: small towers, no AMX, loading on the same cores
 

@@ -25,6 +25,11 @@ class Accelerator:
         None  # of renting one; none in our table, as prices differ by seller and month
     )
 
+    @property
+    def is_apart(self) -> bool:
+        """Whether its memory is another than that of the host's CPU."""
+        return self.name != "cpu_core"
+
 
 def _cpu_core() -> Accelerator:
     """One core with AVX512-BF16 (Zen 4, Sapphire Rapids without AMX) at an assumed 3 GHz.

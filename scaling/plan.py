@@ -63,6 +63,7 @@ class Plan(_Frozen):
     usable_memory_bytes: int  # of one device, with the margin of scaling/predicting/feasibility.py left free
     calibration: Calibration = NO_CALIBRATION
     usd_per_hour: float | None = None  # of one device
+    done: tuple[str, ...] = ()  # run ids that were finished when the plan was made
     schedule: Schedule | None = None
     purchase: Purchase | None = None
     is_agreed: bool = False  # written by `scaling plan`, so that launching another sweep under it is refused
@@ -78,8 +79,9 @@ class Plan(_Frozen):
         return None if self.usd_per_hour is None else self.totals.device_hours * self.usd_per_hour
 
     def hours(self) -> dict[str, float]:
-        """Wall hours of each run on the plan's devices."""
-        return {told.point.run_id: told.cost.device_hours / self.num_devices for told in self.points}
+        """Wall hours on the plan's devices of each run that is not done."""
+        hours = {told.point.run_id: told.cost.device_hours / self.num_devices for told in self.points}
+        return {run_id: taken for run_id, taken in hours.items() if run_id not in self.done}
 
 
 def plan_sweep(
@@ -146,7 +148,7 @@ def _contract_hash(points: Sequence[RunPoint]) -> str:
 
 
 def with_schedule(plan: Plan, num_jobs: int) -> Plan:
-    """The plan with its runs spread over jobs that train at once, each on the plan's number of devices."""
+    """The plan with the runs that are not done spread over jobs that train at once, each on all the plan's devices."""
     return plan.model_copy(update={"schedule": list_schedule(plan.hours(), num_jobs)})
 
 
@@ -159,7 +161,8 @@ def with_purchase(plan: Plan, budget: Budget) -> Plan:
             "a budget in device-hours."
         )
     costs = {told.point.run_id: told.cost.device_hours * factor for told in plan.points}
-    return plan.model_copy(update={"purchase": buy([told.point for told in plan.points], costs, budget)})
+    points = [told.point for told in plan.points]
+    return plan.model_copy(update={"purchase": buy(points, costs, budget, plan.done)})
 
 
 def write_plan(plan: Plan, path: Path) -> None:

@@ -60,13 +60,20 @@ class PlannedCost(_Frozen):
     train_flops: int  # of the whole run, model FLOPs (no recomputation)
     steps: int
     accelerator: str
-    utilisation: float  # share of the accelerator's dense peak that hardware FLOPs reach (older records: model FLOPs)
+    utilisation: (
+        float  # share of the accelerator's dense peak that hardware FLOPs reach (older records: model FLOPs)
+    )
     device_hours: float
-    hardware_flops_per_sample: dict[str, int] = Field(default_factory=dict)  # and what is computed twice, by part
+    hardware_flops_per_sample: dict[str, int] = Field(
+        default_factory=dict
+    )  # and what is computed twice, by part
     hardware_flops: int | None = None  # of the whole run
-    memory_bytes: dict[str, int] = Field(default_factory=dict)  # of one device at its peak, by class, not calibrated
-    peak_memory_bytes: int | None = None  # their sum, calibrated
-    data_bytes: int | None = None  # of shards, read by all ranks, repeats included
+    memory_bytes: dict[str, int] = Field(
+        default_factory=dict
+    )  # of one device at its peak, by class, not calibrated
+    peak_memory_bytes: int | None = None  # their sum, calibrated; of a CPU with host_memory_bytes
+    host_memory_bytes: int | None = None  # of one rank, offloaded to the CPU's memory; not calibrated
+    data_bytes: int | None = None  # of shards, to be read by all ranks, repeats included
     checkpoint_bytes: int | None = None  # one checkpoint, calibrated
     disk_bytes: int | None = None  # checkpoints that stay and the trained weights
     calibration: dict[str, float] = Field(default_factory=dict)
@@ -83,14 +90,19 @@ class Measured(_Frozen):
     device_hours: float  # train_seconds x ranks, of every attempt
     data_wait_seconds: float = 0.0  # of train_seconds, in which rank 0 waited for its next batch
     samples_per_second: float
-    peak_memory_bytes: int  # resident set on CPU, allocator peak on an accelerator; the largest rank
+    peak_memory_bytes: int  # of the largest rank, as memory_source says
     attempts: int
     model_flops_utilisation: float | None = None  # planned FLOPs of its samples / (peak of its device-hours)
     peak_flops_per_second: float | None = None  # of one rank's device, of which that is a share
     peak_flops_source: str = ""  # the data sheet, or the product that was measured
     step_seconds: dict[str, float] = Field(default_factory=dict)  # p50, p90, p99: medians of the rows'
-    memory_bytes: dict[str, int] = Field(default_factory=dict)  # rank 0's peak by class
-    memory_source: str = ""  # what that peak counts: "allocator" or "resident set"
+    memory_bytes: dict[str, int] = Field(
+        default_factory=dict
+    )  # rank 0's peak by class, and beside it on_host
+    memory_source: str = ""
+    """What the peak counts. "allocator": torch's bytes on the accelerator, and none of the host's. "resident set": all
+    that the process holds of a CPU's memory, where device and host are one: Python, libraries, what is offloaded."""
+    data_bytes: int | None = None  # of stored samples, read from shards by all ranks, repeats included
     goodput: dict[str, float] = Field(default_factory=dict)
     """Wall seconds of all attempts by what they went on (scaling/train/goodput.py): initialisation, productive,
     data_stall, checkpoint, evaluation, lost."""

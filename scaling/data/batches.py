@@ -48,6 +48,7 @@ class Batch:
     rejects: Mapping[str, int] = dataclasses.field(
         default_factory=dict
     )  # samples left out, each by one reason
+    num_bytes: int = 0  # of the stored samples, as they were read from shards
 
     def __len__(self) -> int:
         return len(self.sample_ids_B)
@@ -67,7 +68,7 @@ class Collator:
         self._image_size = image_size
 
     def __call__(self, samples: Sequence[Mapping[str, Any]]) -> Batch:
-        """The batch of samples with "id", "image" and "caption", and "seed" and "reject" as in Showing."""
+        """The batch of samples with "id", "image" and "caption"; "seed", "reject" and "num_bytes" as in Showing."""
         decoded_B = torch.tensor([sample["image"] is not None for sample in samples])
         captions = [sample["caption"] for sample in samples]
         targets, worded_B = make_targets(self._tokenizer, captions, self._settings)
@@ -82,6 +83,7 @@ class Collator:
             num_empty_captions=int((~told_B).sum()),
             seeds_B=torch.tensor([sample["seed"] for sample in samples]) if has_seeds else None,
             rejects=_count_rejects(samples, decoded_B.tolist(), worded_B.tolist()),
+            num_bytes=sum(sample.get("num_bytes", 0) for sample in samples),
         )
 
     def _images(self, samples: Sequence[Mapping[str, Any]]) -> Tensor:

@@ -36,7 +36,9 @@ def load_accelerators(path: Path) -> dict[str, Accelerator]:
     """The table's accelerators and those of the file; ValueError naming file, accelerator, field and rule."""
     try:
         described = parse_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    except UnicodeDecodeError as error:
         raise ValueError(f"{path}: cannot be read as text ({error}).") from error
     except SweepError as error:
         raise ValueError(f"{path}: {error}") from error

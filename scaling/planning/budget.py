@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -14,8 +14,8 @@ from scaling.confounds import FOLLOWS_DEFAULTS
 from scaling.points import RunPoint
 
 RULE = (
-    "whole comparisons (runs that differ in the objective and what belongs to it), the cheapest first, then single "
-    "runs, the cheapest first"
+    "whole comparisons, of runs that differ in the objective and what belongs to it, by what they still cost, the "
+    "cheapest first; then single runs, the cheapest first"
 )
 """So a budget buys as many comparisons as it can: a run without its counterpart compares nothing."""
 
@@ -43,7 +43,8 @@ class Purchase(_Frozen):
     budget: Budget
     run_ids: tuple[str, ...]  # best first
     costs: tuple[float, ...]  # of each
-    num_comparisons: int  # that are bought whole
+    done: tuple[str, ...] = ()  # run ids that are finished, and so paid for
+    num_comparisons: int  # that are bought whole, or completed
     next_run_id: str | None  # the cheapest that it does not afford
     next_cost: float | None
 
@@ -67,9 +68,16 @@ def parse_budget(text: str) -> Budget:
     return Budget(amount=amount, unit=unit)
 
 
-def buy(points: Sequence[RunPoint], costs: Mapping[str, float], budget: Budget) -> Purchase:
-    """The runs that a budget affords, by RULE; `costs`, by run id, are in its unit. ValueError if it buys nothing."""
-    comparisons = [group for group in _comparisons(points) if len(group) > 1]
+def buy(
+    points: Sequence[RunPoint], costs: Mapping[str, float], budget: Budget, done: Collection[str] = ()
+) -> Purchase:
+    """The runs that a budget affords, by RULE; `costs`, by run id, are in its unit. ValueError if it buys nothing.
+
+    Runs that are `done` cost nothing more and are not bought again; a comparison that lacks one run costs that run.
+    """
+    costs = {run_id: cost for run_id, cost in costs.items() if run_id not in done}
+    groups = [group for group in _comparisons(points) if len(group) > 1]
+    comparisons = [pending for group in groups if (pending := [run for run in group if run in costs])]
     bought: list[str] = []
     left = budget.amount
     num_comparisons = 0
@@ -93,6 +101,7 @@ def buy(points: Sequence[RunPoint], costs: Mapping[str, float], budget: Budget) 
         budget=budget,
         run_ids=tuple(bought),
         costs=tuple(costs[run] for run in bought),
+        done=tuple(point.run_id for point in points if point.run_id in done),
         num_comparisons=num_comparisons,
         next_run_id=following,
         next_cost=None if following is None else costs[following],

@@ -17,6 +17,8 @@ def plan_notes(plan: Plan) -> list[str]:
         _utilisation_note(plan),
         _data_note(plan),
     ]
+    if plan.done:
+        notes.append(_done_note(plan))
     if plan.schedule is not None:
         notes.append(_schedule_note(plan.schedule, plan))
     if plan.purchase is not None:
@@ -38,7 +40,7 @@ def _utilisation_note(plan: Plan) -> str:
     if num_runs:
         change = totals.device_hours / totals.uncalibrated_device_hours - 1
         before, now = format_hours(totals.uncalibrated_device_hours), format_hours(totals.device_hours)
-        runs = "1 run" if num_runs == 1 else f"{num_runs} runs"
+        runs = _counted(num_runs, "run")
         return f"Utilisation ({told}) by what {runs} reached: {before} -> {now} device-hours ({change:+.0%})."
     share = CPU_UTILISATION if plan.accelerator == "cpu_core" else GPU_UTILISATION
     return (
@@ -60,8 +62,21 @@ def _data_note(plan: Plan) -> str:
     )
 
 
+def _done_note(plan: Plan) -> str:
+    left = sum(plan.hours().values()) * plan.num_devices
+    done, number = "\n".join(f"  {run_id}" for run_id in plan.done), len(plan.points)
+    if len(plan.done) == number:
+        return f"All {number} runs are done already, and cost nothing more."
+    return (
+        f"{len(plan.done)} of {number} runs are done already, and cost nothing more; {format_hours(left)} device-hours "
+        f"are left:\n{done}"
+    )
+
+
 def _schedule_note(schedule: Schedule, plan: Plan) -> str:
     path = schedule.critical_path
+    if not path.run_ids:
+        return "No run is left to train."
     if len(schedule.jobs) == 1:
         return f"Runs one after the other: done after {format_hours(schedule.hours)} hours."
     return (
@@ -73,18 +88,25 @@ def _schedule_note(schedule: Schedule, plan: Plan) -> str:
 
 def _purchase_note(purchase: Purchase) -> str:
     budget = purchase.budget
+    if not purchase.run_ids:
+        return f"{budget.amount:,g} {budget.unit} buy nothing: every run is done already."
     rows = [
         f"  {run_id}  {format_hours(cost)} {budget.unit}"
         for run_id, cost in zip(purchase.run_ids, purchase.costs, strict=True)
     ]
     left = format_hours(budget.amount - purchase.spent)
     following = (
-        "That is the whole sweep."
+        "That is all that is left of the sweep."
         if purchase.next_run_id is None or purchase.next_cost is None
         else f"Next would be {purchase.next_run_id}: {format_hours(purchase.next_cost)} {budget.unit}."
     )
+    runs = _counted(len(purchase.run_ids), "run")
     head = (
-        f"{budget.amount:,g} {budget.unit} buy {len(purchase.run_ids)} runs, {purchase.num_comparisons} comparisons "
+        f"{budget.amount:,g} {budget.unit} buy {runs}, {_counted(purchase.num_comparisons, 'comparison')} "
         f"({purchase.rule}):"
     )
     return "\n".join([head, *rows, f"{left} {budget.unit} are left. {following}"])
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"1 {noun}" if number == 1 else f"{number} {noun}s"

@@ -19,6 +19,8 @@ TRAINED = (
     *("steps", "samples\nseen", "image\ntower", "text\ntower", "head"),
     *("model\nFLOPs/\nsample", "hardware\nFLOPs/\nsample"),
 )
+PLACED = ("engine", "ZeRO\nstage", "micro-\nbatch", "recomputed\nin backward", "device\nmemory")
+HOST = "host\nmemory"  # a column where something is offloaded
 TAKEN = ("model\nFLOPs", "hardware\nFLOPs", "device\nhours", "wall\nhours")
 TAKEN_BYTES = ("peak\nmemory", "data\nread", "disk")  # each column in one unit, that of its largest figure
 SMALLEST_PLAIN = 0.01  # smaller numbers are written as powers of ten
@@ -28,19 +30,21 @@ UNITS = {"PB": 1e15, "TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3, "B": 1.0}  # d
 
 
 def plan_tables(plan: Plan) -> list[Table]:
-    """What differs besides what the runs' names tell, what is trained, and what it takes with the sums."""
+    """What differs besides what the runs' names tell, what is trained, how it is placed, and what it takes in all."""
     place = f"{plan.num_devices:,} x {plan.accelerator}"
     axes = own_axes(plan)
     differs = _table(f"{plan.sweep}: what differs", ("run", *axes))
     trained = _table(f"{plan.sweep}: what is trained (towers and head in parameters)", ("run", *TRAINED))
+    placed = _table(f"{plan.sweep}: how it is placed on {place}", ("run", *placed_columns(plan)))
     taken = _table(f"{plan.sweep}: what it takes on {place}", ("run", *taken_columns(plan)))
     for planned in plan.points:
         differs.add_row(planned.point.run_id, *(str(_value(planned.point, axis)) for axis in axes))
         trained.add_row(*trained_row(planned))
+        placed.add_row(*placed_row(planned, plan))
         taken.add_row(*taken_row(planned, plan))
     taken.add_row()
     taken.add_row(*totals_row(plan), style="bold")
-    return [differs, trained, taken] if axes else [trained, taken]
+    return [differs, trained, placed, taken] if axes else [trained, placed, taken]
 
 
 def _table(title: str, columns: Iterable[str]) -> Table:
@@ -87,6 +91,27 @@ def trained_row(planned: PlannedPoint) -> tuple[str, ...]:
 
 def _value(point: RunPoint, axis: str) -> object:
     return getattr(point.placement if axis in PLACEMENT_AXES else point.science, axis)
+
+
+def placed_columns(plan: Plan) -> tuple[str, ...]:
+    """PLACED, and HOST where something is offloaded."""
+    return (*PLACED, HOST) if any(told.cost.host_memory_bytes for told in plan.points) else PLACED
+
+
+def placed_row(planned: PlannedPoint, plan: Plan) -> tuple[str, ...]:
+    """The cells of one run under `placed_columns`: what the file says or the planner chose, and the peak it gives."""
+    cost, placement = planned.cost, planned.point.placement
+    every = placement.activation_checkpointing_every
+    recomputed = placement.activation_checkpointing + (f", 1 in {every}" if every > 1 else "")
+    cells = (
+        planned.point.run_id,
+        placement.engine,
+        str(placement.zero_stage),
+        f"{placement.micro_batch:,}",
+        recomputed,
+        format_bytes(cost.peak_memory_bytes or 0),
+    )
+    return (*cells, format_bytes(cost.host_memory_bytes or 0))[: 1 + len(placed_columns(plan))]
 
 
 def taken_row(planned: PlannedPoint, plan: Plan) -> tuple[str, ...]:
@@ -144,3 +169,9 @@ def format_parameters(number: int) -> str:
 def unit_of(size: float) -> str:
     """The unit in which a size has the fewest digits before the point: 141e9 -> "GB"."""
     return next((unit for unit, in_bytes in UNITS.items() if size >= in_bytes), "B")
+
+
+def format_bytes(size: float) -> str:
+    """A size in its own unit, with three significant digits: 41231686041 -> "41.2 GB"."""
+    unit = unit_of(size)
+    return f"{format_hours(size / UNITS[unit])} {unit}"

@@ -14,6 +14,7 @@ from scaling.planning.budget import parse_budget
 from scaling.planning.holdout import sealed_runs
 from scaling.points import resolve_points
 from scaling.predicting.calibration import NO_CALIBRATION, Calibration, measure, read_calibration
+from scaling.records import run_directories
 from scaling.spec import Sweep
 
 
@@ -48,6 +49,7 @@ def requested_plan(sweep: Sweep, request: PlanRequest) -> Plan:
     )
     if price is not None:
         plan = plan.model_copy(update={"usd_per_hour": price})
+    plan = plan.model_copy(update={"done": _done(plan, request.runs)})
     plan = with_schedule(plan, request.jobs)
     plan = plan if budget is None else with_purchase(plan, budget)
     return plan.model_copy(update={"is_agreed": True})
@@ -56,6 +58,12 @@ def requested_plan(sweep: Sweep, request: PlanRequest) -> Plan:
 def known_accelerators(file: Path | None) -> Mapping[str, Accelerator]:
     """Those of the table, and those of a user's file."""
     return ACCELERATORS if file is None else load_accelerators(file)
+
+
+def _done(plan: Plan, runs: Path) -> tuple[str, ...]:
+    """The run ids of the plan that have their record: nothing of them is left to train."""
+    finished = {run.path.name for run in run_directories(runs / plan.sweep) if run.record.exists()}
+    return tuple(told.point.run_id for told in plan.points if told.point.run_id in finished)
 
 
 def _calibration(request: PlanRequest, sweep_name: str) -> Calibration:

@@ -75,8 +75,9 @@ def usable_bytes(accelerator: Accelerator) -> float:
 
 
 def needed_bytes(workload: Workload, placement: Placement, accelerator: Accelerator) -> int:
-    """The predicted peak of one device, with the allowance for fragmentation."""
-    return memory_of(workload, placement, on_accelerator=accelerator.name != "cpu_core").total
+    """The predicted peak of one device, with the allowance for fragmentation; of a CPU also what is offloaded to it."""
+    memory = memory_of(workload, placement, on_accelerator=accelerator.is_apart)
+    return memory.needed(on_accelerator=accelerator.is_apart)
 
 
 def fastest_first(

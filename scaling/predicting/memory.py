@@ -22,7 +22,7 @@ MEMORY_CLASSES = (
 
 
 class MemoryEstimate(BaseModel):
-    """Bytes on one device at the moment of the predicted peak."""
+    """Bytes on one device at the moment of the predicted peak, and apart from them those in the host's memory."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,12 +36,16 @@ class MemoryEstimate(BaseModel):
     buffers: int  # images, label statistics
     communication: int  # buckets of gradients; weights and embeddings gathered from other ranks
     fragmentation: int  # allowance
-    host: int  # in the CPU's memory instead, by offloading
+    host: int  # not on the device but in the CPU's memory, by offloading
 
     @property
     def total(self) -> int:
         """All that has to fit on the device."""
         return sum(getattr(self, name) for name in MEMORY_CLASSES)
+
+    def needed(self, *, on_accelerator: bool) -> int:
+        """All that has to fit into the device's memory; a CPU's is the host's, and holds what is offloaded, too."""
+        return self.total if on_accelerator else self.total + self.host
 
     @property
     def allocated(self) -> int:

@@ -38,7 +38,8 @@ def planned_cost(
     seconds = seconds_per_step(workload_of(science), placement, accelerator) / factors.get("utilisation", 1.0)
     hours = seconds * steps * placement.num_ranks / 3600
     hardware_flops = sum(hardware.values()) * shown
-    memory = predicted_memory(science, placement, on_accelerator=accelerator.name != "cpu_core")
+    memory = predicted_memory(science, placement, on_accelerator=accelerator.is_apart)
+    offloaded_here = memory.needed(on_accelerator=accelerator.is_apart) - memory.total
     one_checkpoint = round(checkpoint_bytes(science) * factors.get("checkpoint", 1.0))
     return PlannedCost(
         parameters=count_parameters(science.specification),
@@ -51,7 +52,9 @@ def planned_cost(
         hardware_flops_per_sample=hardware,
         hardware_flops=hardware_flops,
         memory_bytes={name: getattr(memory, name) for name in MEMORY_CLASSES},
-        peak_memory_bytes=memory.fragmentation + round(memory.allocated * factors.get("memory", 1.0)),
+        peak_memory_bytes=memory.fragmentation
+        + round((memory.allocated + offloaded_here) * factors.get("memory", 1.0)),
+        host_memory_bytes=memory.host,
         data_bytes=data_bytes(science, sample_bytes),
         checkpoint_bytes=one_checkpoint,
         disk_bytes=one_checkpoint * num_checkpoints_kept(science, placement) + weight_bytes(science),

@@ -47,6 +47,9 @@ class StateMemory:
     communication_backward: int
     communication_in_step: int
     host: int  # in the CPU's memory instead
+    first_bucket: int = 0
+    """Elements of gradients that lie in the first bucket of a backward pass before there are any others; 0: others are
+    there from its start."""
 
 
 @lru_cache(maxsize=512)
@@ -111,7 +114,8 @@ def _stage_1_or_2(
     on_device = 0 if is_offloaded else shard
     is_whole = placement.zero_stage == 1 and (accumulates or not overlaps)
     gradients = elements.trained * FP32 if is_whole else on_device
-    buckets = (1 + overlaps) * min(placement.bucket_elements, elements.trained) * FP32
+    bucket = min(placement.bucket_elements, elements.trained)
+    buckets = (1 + overlaps) * bucket * FP32
     # of the largest parameter, on its way to the CPU
     staging = elements.largest_unit * FP32 if is_offloaded else 0
     return StateMemory(
@@ -126,6 +130,7 @@ def _stage_1_or_2(
         communication_in_step=staging,
         # masters, moments, gradients, what goes back; what comes
         host=5 * shard + staging if is_offloaded else 0,
+        first_bucket=0 if is_whole or accumulates or is_offloaded else bucket,
     )
 
 

@@ -128,22 +128,26 @@ def _pulling_back_the_loss(step: StepMemory) -> MomentMemory:
 
 
 def _in_backward(step: StepMemory) -> Iterator[MomentMemory]:
-    own = 0 if step.caches_features else step.loss.head_gradient
     for moment in step.timeline.backward:
-        if step.state.gradients_grow:
-            share = (
-                step.state.gradients / step.num_trained
-            )  # of a parameter's gradient, what stays on this rank
-            gradients = own + int(moment.differentiated * share)
-        else:
-            gradients = own + step.state.gradients
         yield MomentMemory(
             moment="backward",
-            gradients=gradients,
+            gradients=_gradients_in_backward(step, moment),
             activations=_activations(step, moment),
             buffers=step.statistics,
             communication=step.state.communication_backward,
         )
+
+
+def _gradients_in_backward(step: StepMemory, moment: Moment) -> int:
+    own, state = 0 if step.caches_features else step.loss.head_gradient, step.state
+    if state.gradients_grow:
+        share = state.gradients / step.num_trained  # of a parameter's gradient, what stays on this rank
+        return own + int(moment.differentiated * share)
+    if state.first_bucket:  # the loss's own is copied into it first
+        came_before = own if moment is step.timeline.backward[0] else 0
+        is_full = own // FP32 + moment.differentiated > state.first_bucket
+        return came_before + (state.gradients if is_full else 0)
+    return own + state.gradients
 
 
 def _activations(step: StepMemory, moment: Moment) -> int:

@@ -8,8 +8,12 @@ from scaling.placement import Placement
 from scaling.sweep.science import Science
 
 ASSUMED_SAMPLE_BYTES = 450e12 / 12.8e9
-"""Of one image-text pair, until the training set is there: 35 kB, DataComp's 450 TB for 12.8B pairs whose longer sides
-are at most 512 pixels (arXiv 2304.14108; mlfoundations/datacomp, README)."""
+"""Of one image-text pair: an assumption, replaced by the mean sample of the training set's index once that is there.
+
+35 kB: the tars of DataComp's pool of 12.8B pairs take 450 TB (Gadre et al. 2023, arXiv 2304.14108; table of disk
+requirements in the README of mlfoundations/datacomp), images at most 512 pixels on their longer side
+(download_upstream.py there).
+"""
 
 BYTES_PER_NUMBER = 4  # float32 in every precision mode: weights and AdamW's two moments
 

@@ -18,29 +18,25 @@ PHASE_COLOURS = dict(
 )
 CLASS_COLOURS = dict(zip(CLASSES, _PALETTE, strict=False))
 INK, SOFT, GRID = "#1c1f23", "#4a525b", "#dfe3e8"
-WIDTH, LEFT, RIGHT, TOP, BOTTOM = 860, 84, 20, 14, 46  # of a figure, in its own units
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 860, 84, 20, 14, 60  # of a figure, in its own units
 TICKS = 5  # on a linear axis, about
+MARKER = 11  # radius of a numbered one
+NARROWEST = 0.12  # share of a bar in which its name has room
 
 
 def phase_figure(phases: Mapping[str, float], label: str) -> str:
-    """One bar, as long as the step, cut into its phases."""
+    """One bar, as long as the step, cut into its phases; places are shares of whatever width it is shown at."""
     total, bar = sum(phases.values()), 44
     parts, begin = [], 0.0
     for name, seconds in phases.items():
-        width = WIDTH * seconds / total
-        parts.append(_rectangle(begin, 0, width, bar, PHASE_COLOURS[name]))
-        if width > 90:
-            parts.append(
-                _text(
-                    begin + width / 2,
-                    27,
-                    f"{name} {seconds / total:.0%}",
-                    fill=_on(PHASE_COLOURS[name]),
-                    weight=600,
-                )
-            )
-        begin += width
-    return _figure(bar, label, parts, stretch=True)
+        share, colour = seconds / total, PHASE_COLOURS[name]
+        extent = f'x="{begin:.3%}" width="{share:.3%}"'
+        parts.append(f'<rect {extent} y="0" height="{bar}" fill="{colour}"/>')
+        if share > NARROWEST:
+            place = f'x="{begin + share / 2:.3%}" y="27" text-anchor="middle" font-weight="600"'
+            parts.append(f'<text {place} fill="{_on(colour)}">{name} {share:.0%}</text>')
+        begin += share
+    return f'<svg class="figure" role="img" aria-label="{html.escape(label)}" font-size="13">{"".join(parts)}</svg>'
 
 
 def memory_figure(timeline: MemoryTimeline, label: str) -> str:
@@ -70,18 +66,44 @@ def roofline_figure(operators: Sequence[Operator], peaks: MachinePeaks, label: s
     height = 380
     known = [(number, each) for number, each in enumerate(operators, 1) if each.flops]
     roof, slope = peaks.flops_per_second / 1e9, peaks.bytes_per_second / 1e9
-    across = _decades([each.flops_per_byte for _, each in known] + [roof / slope], LEFT, WIDTH - RIGHT)
-    up = _decades([each.flops_per_second / 1e9 for _, each in known] + [roof], height - BOTTOM, TOP)
+    across = _around([each.flops_per_byte for _, each in known] + [roof / slope], LEFT, WIDTH - RIGHT)
+    up = _around([each.flops_per_second / 1e9 for _, each in known] + [roof], height - BOTTOM, TOP)
     parts = _grid(across, up, height, "FLOPs per byte moved", "GFLOP/s")
     start = max(across.low, up.low / slope)
     corners = [(start, start * slope), (roof / slope, roof), (across.high, roof)]
     line = " ".join(f"{across.place(x):.1f},{up.place(y):.1f}" for x, y in corners)
     parts.append(f'<polyline points="{line}" fill="none" stroke="{INK}" stroke-width="2"/>')
-    for number, each in known:
-        x, y = across.place(each.flops_per_byte), up.place(each.flops_per_second / 1e9)
-        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="11" fill="{_PALETTE[0]}" stroke="#ffffff"/>')
+    points = [(across.place(each.flops_per_byte), up.place(each.flops_per_second / 1e9)) for _, each in known]
+    markers = apart(points, height - BOTTOM)
+    for (x, y), (to_x, to_y) in zip(points, markers, strict=True):
+        parts.append(
+            f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{to_x:.1f}" y2="{to_y:.1f}" stroke="{_PALETTE[0]}"/>'
+        )
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{_PALETTE[0]}"/>')
+    for (number, _), (x, y) in zip(known, markers, strict=True):
+        parts.append(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{MARKER}" fill="{_PALETTE[0]}" stroke="#ffffff"/>'
+        )
         parts.append(_text(x, y + 4, str(number), fill="#ffffff", weight=600))
     return _figure(height, label, parts)
+
+
+def apart(points: Sequence[tuple[float, float]], bottom: float) -> list[tuple[float, float]]:
+    """Where to put the numbered marker of each point: on it, or the nearest place on rings around it that is free."""
+    taken: list[tuple[float, float]] = []
+    for x, y in points:
+        rings = [(0.0, 0.0)] + [
+            (2.2 * MARKER * ring, math.tau * turn / 16) for ring in range(1, 9) for turn in range(16)
+        ]
+        places = [(x + far * math.cos(angle), y + far * math.sin(angle)) for far, angle in rings]
+        inside = [
+            (to_x, to_y)
+            for to_x, to_y in places
+            if LEFT + MARKER <= to_x <= WIDTH - RIGHT - MARKER and TOP + MARKER <= to_y <= bottom - MARKER
+        ]
+        free = (place for place in inside if all(math.dist(place, other) > 2 * MARKER for other in taken))
+        taken.append(next(free, (x, y)))
+    return taken
 
 
 class _Axis:
@@ -109,19 +131,19 @@ class _LogAxis(_Axis):
         return self.begin + (self.end - self.begin) * share
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Powers of ten."""
-        decades = range(round(math.log10(self.low)), round(math.log10(self.high)) + 1)
-        return [(10.0**decade, _power(decade)) for decade in decades]
+        """Those of 1, 2 and 5 times powers of ten that lie on it."""
+        decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        values = [digit * 10.0**decade for decade in decades for digit in (1, 2, 5)]
+        return [(value, _written(value)) for value in values if self.low <= value <= self.high]
 
 
-def _decades(values: Sequence[float], begin: float, end: float) -> _LogAxis:
-    """An axis of whole decades around the values, with room for a marker on either side."""
-    low, high = math.log10(min(values) / 1.5), math.log10(max(values) * 1.5)
-    return _LogAxis(10.0 ** math.floor(low), 10.0 ** math.ceil(high), begin, end)
+def _around(values: Sequence[float], begin: float, end: float) -> _LogAxis:
+    """An axis around the values, with room for a marker on either side."""
+    return _LogAxis(min(values) / 2, max(values) * 2, begin, end)
 
 
-def _power(decade: int) -> str:
-    return f"{10.0**decade:g}" if -3 <= decade <= 3 else f"1e{decade}"
+def _written(value: float) -> str:
+    return f"{value:,.0f}" if 1 <= value < 1e6 else f"{value:.2g}"
 
 
 def _grid(across: _Axis, up: _Axis, height: int, x_label: str, y_label: str) -> list[str]:
@@ -133,7 +155,7 @@ def _grid(across: _Axis, up: _Axis, height: int, x_label: str, y_label: str) -> 
     for value, text in across.ticks():
         x = across.place(value)
         parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{height - BOTTOM}" stroke="{GRID}"/>')
-        parts.append(_text(x, height - BOTTOM + 18, text))
+        parts.append(_text(x, height - BOTTOM + 24, text))
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, height - 8, x_label))
     middle = (TOP + height - BOTTOM) / 2
     parts.append(f'<g transform="rotate(-90 16 {middle})">{_text(16, middle + 4, y_label)}</g>')
@@ -154,10 +176,6 @@ def _steps(xs: Sequence[float], ys: Sequence[float]) -> list[tuple[float, float]
     return corners
 
 
-def _rectangle(x: float, y: float, width: float, height: float, fill: str) -> str:
-    return f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{height}" fill="{fill}"/>'
-
-
 def _text(
     x: float, y: float, text: str, *, anchor: str = "middle", fill: str = SOFT, weight: int = 400
 ) -> str:
@@ -170,8 +188,6 @@ def _on(fill: str) -> str:
     return "#ffffff" if fill == _PALETTE[0] else INK
 
 
-def _figure(height: int, label: str, parts: Sequence[str], *, stretch: bool = False) -> str:
+def _figure(height: int, label: str, parts: Sequence[str]) -> str:
     head = f'<svg class="figure" role="img" aria-label="{html.escape(label)}" viewBox="0 0 {WIDTH} {height}"'
-    if stretch:
-        head += ' preserveAspectRatio="none"'
     return f'{head} font-size="13">{"".join(parts)}</svg>'

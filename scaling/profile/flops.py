@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -56,7 +58,11 @@ def count_with_fvcore(module: nn.Module, *inputs: Tensor) -> int:
     fvcore 0.1.5 has no formula for scaled_dot_product_attention and counts 0 (-7.6 % at ViT-S/16, -4.0 % at ViT-B/16,
     which bends a scaling exponent); here it gets one, so that attention need not be taken apart to be seen.
     """
-    from fvcore.nn import FlopCountAnalysis
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message=".*torch.jit.script.* is deprecated", category=FutureWarning
+        )
+        from fvcore.nn import FlopCountAnalysis
 
     analysis = FlopCountAnalysis(module, inputs)
     analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_multiply_adds)
@@ -91,6 +97,8 @@ def count_with_deepspeed(module: nn.Module, *inputs: Tensor) -> int:
     On the CPU: on meta tensors DeepSpeed 0.19.8 counts a linear layer twice, since torch then computes it in Python
     from functions that DeepSpeed patches as well.
     """
+    # before DeepSpeed is imported, which looks for devices otherwise, and says so
+    os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
     from deepspeed.profiling.flops_profiler import get_model_profile
 
     _, multiply_adds, _ = get_model_profile(

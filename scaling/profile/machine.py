@@ -7,8 +7,9 @@ import functools
 import time
 
 import torch
+from torch.distributed.tensor import DTensor
 
-from scaling.train.utilisation import measured_peak
+from scaling.train.utilisation import counted_threads, measured_peak
 
 COPIED_BYTES = (
     128 * 2**20
@@ -38,7 +39,7 @@ def measured_peaks(device: torch.device, precision: str) -> MachinePeaks:
     return MachinePeaks(
         flops_per_second=product.flops_per_second,
         bytes_per_second=bandwidth,
-        source=f"{product.source}; copy of {COPIED_BYTES // 2**20} MiB, {threads} threads",
+        source=f"{product.source}; copy of {COPIED_BYTES // 2**20} MiB, {counted_threads(threads)}",
     )
 
 
@@ -55,6 +56,11 @@ def _seconds_of_copy(source: torch.Tensor, copy: torch.Tensor) -> float:
     copy.copy_(source)
     wait_for(source.device)
     return time.perf_counter() - began
+
+
+def local_part(tensor: torch.Tensor) -> torch.Tensor:
+    """The part of a sharded tensor that lies on this rank; any other tensor as it is."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def wait_for(device: torch.device) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch._C._profiler import _EventType
 from torch.profiler import profile, record_function
 
+from scaling.profile.machine import local_part
 from scaling.profile.observed_engine import PHASE
 from scaling.train.engines.protocol import Engine
 
@@ -65,10 +66,8 @@ class Span:
 @contextlib.contextmanager
 def marking_gradients(objective: nn.Module) -> Iterator[None]:
     """The address of every gradient is marked in the trace as it is accumulated."""
-    trained = [parameter for parameter in objective.parameters() if parameter.requires_grad]
-    handles = [
-        parameter.register_post_accumulate_grad_hook(_mark) for parameter in trained  # type: ignore[no-untyped-call]
-    ]
+    trained = [each for each in objective.parameters() if each.requires_grad]
+    handles = [each.register_post_accumulate_grad_hook(_mark) for each in trained]  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
@@ -78,7 +77,7 @@ def marking_gradients(objective: nn.Module) -> Iterator[None]:
 
 def _mark(parameter: Tensor) -> None:
     if parameter.grad is not None:
-        with record_function(f"{GRADIENT}{parameter.grad.untyped_storage().data_ptr()}"):
+        with record_function(f"{GRADIENT}{local_part(parameter.grad).untyped_storage().data_ptr()}"):
             pass
 
 
@@ -95,8 +94,7 @@ def standing_bytes(engine: Engine) -> dict[str, int]:
 
 
 def _bytes_of_storages(tensors: Iterable[Tensor], device: torch.device) -> int:
-    local = [tensor.to_local() if hasattr(tensor, "to_local") else tensor for tensor in tensors]
-    storages = [tensor.untyped_storage() for tensor in local if tensor.device == device]
+    storages = [local_part(tensor).untyped_storage() for tensor in tensors if tensor.device == device]
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 

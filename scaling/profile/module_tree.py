@@ -10,6 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from scaling.profile.machine import local_part
+
 DEPTH = 4  # image_tower, its trunk, blocks, one block
 
 
@@ -42,7 +44,7 @@ class ModuleMeter:
         self._seconds = dict.fromkeys(self._modules, 0.0)
         self._kept = dict.fromkeys(self._modules, 0)
         state = (*objective.parameters(), *objective.buffers())
-        self._state = {each.untyped_storage().data_ptr() for each in state}
+        self._state = {local_part(each).untyped_storage().data_ptr() for each in state}
         self._held: dict[int, Tensor] = {}
 
     def notice(self, seconds: float, flops: int) -> None:
@@ -98,7 +100,12 @@ class ModuleMeter:
         return leave
 
     def _keep(self, tensor: Tensor) -> Tensor:
-        """Count a storage that autograd keeps, once; held until the pass is over, so that no address is used again."""
+        """Count a storage that autograd keeps, once; held until the pass is over, so that no address is used again.
+
+        A weight is none, nor one that FSDP gathered for this pass.
+        """
+        if isinstance(tensor if tensor._base is None else tensor._base, nn.Parameter):
+            return tensor
         storage = tensor.untyped_storage()
         address = storage.data_ptr()
         if address not in self._state and address not in self._held:

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, shape_wrapper
 
 from scaling.profile.flops import CORRECTED_FORMULAS
-from scaling.profile.machine import MachinePeaks, wait_for
+from scaling.profile.machine import MachinePeaks, local_part, wait_for
 
 LABELLED_TENSORS = 2  # of an operator's arguments: the factors of a product
 
@@ -109,7 +109,8 @@ def _flops(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: An
 
 def _bytes(tensor: Tensor) -> int:
     """Of a tensor's elements; of an expanded one, whose elements repeat, those that exist."""
-    return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())
+    here = local_part(tensor)
+    return min(here.numel() * here.element_size(), here.untyped_storage().nbytes())
 
 
 def _shapes(tensors: Sequence[Tensor]) -> str:

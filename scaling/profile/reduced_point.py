@@ -63,6 +63,8 @@ def reduced(point: RunPoint, device_type: str) -> ReducedPoint:
         changes.append("idf is online instead of frozen: the counts are not read")
     if science.image_init != "random":
         changes.append("image_init is random: no weights are read")
+    if placement.offload != "none" and device_type == "cpu":
+        changes.append(f"offload is {placement.offload}, but into the same memory: a CPU's is the host's")
     small = science.model_copy(
         update={
             **updates,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -57,12 +58,15 @@ def size(number: float) -> str:
 
 def duration(seconds: float) -> str:
     """Seconds as a reader wants them: "12.3 ms"."""
-    return f"{seconds:.3g}{NBSP}s" if seconds >= 1 else f"{1e3 * seconds:.3g}{NBSP}ms"
+    return f"{significant(seconds)}{NBSP}s" if seconds >= 1 else f"{significant(1e3 * seconds)}{NBSP}ms"
 
 
 def significant(number: float) -> str:
-    """Three digits that say something, without an exponent: "0.0357", "1,230"."""
-    return f"{number:,.0f}" if number >= 1000 else f"{float(f'{number:.3g}'):.12g}"
+    """Three digits that say something, without an exponent: "0.0357", "4.20", "1,230"."""
+    if number >= 1000 or number == 0:
+        return f"{number:,.0f}"
+    digits_before_point = math.floor(math.log10(float(f"{number:.3g}"))) + 1
+    return f"{number:,.{max(0, 3 - digits_before_point)}f}"
 
 
 def _compared_cells(row: Compared) -> list[str]:
@@ -97,6 +101,7 @@ def _overview_cells(profile: StepProfile) -> list[str]:
         f"{profile.model_flops_utilisation:.1%}",
         f"{profile.hardware_flops_utilisation:.1%}",
         size(profile.memory.peak.total),
+        size(profile.predicted_memory_bytes),
     ]
 
 

@@ -16,6 +16,7 @@ from model_zoo.counts import count_parameters, train_flops_per_sample
 from model_zoo.hardware_counts import Execution, hardware_flops_per_sample
 from scaling.data.batches import Batch
 from scaling.points import RunPoint
+from scaling.predicting.memory import predicted_memory
 from scaling.profile.machine import MachinePeaks, wait_for
 from scaling.profile.memory_timeline import MemoryTimeline, marking_gradients, read_timeline, standing_bytes
 from scaling.profile.module_tree import ModuleMeter, ModuleRow
@@ -28,6 +29,7 @@ from scaling.train.accumulation import Accumulation
 from scaling.train.assembly import assemble_engine, assemble_statistics, augmentation_of
 from scaling.train.engines.protocol import Engine
 from scaling.train.idf import LabelStatistics
+from scaling.train.utilisation import counted_threads
 
 CPU = "CPU"  # begins the name of that device
 LEAST_BUSY = 0.9  # cores that a step keeps busy where nobody takes them away (one thread waits for nothing)
@@ -49,6 +51,7 @@ class StepProfile:
     model_flops_utilisation: float  # MFU: of the measured peak
     hardware_flops_utilisation: float  # HFU
     phases: dict[str, float]  # seconds of one watched step
+    predicted_memory_bytes: int  # the peak of the device, without the allowance for fragmentation
     memory: MemoryTimeline
     modules: list[ModuleRow]
     operators: list[Operator]  # of one step, each waited for; those that took longest first
@@ -100,6 +103,7 @@ def profile_steps(reduced: ReducedPoint, peaks: MachinePeaks, *, steps: int, fil
         model_flops_utilisation=rate * model,
         hardware_flops_utilisation=rate * hardware,
         phases=seconds_by_phase(profiler),
+        predicted_memory_bytes=_predicted_bytes(reduced, engine.device),
         memory=read_timeline(profiler, standing, engine.device),
         modules=meter.rows(),
         operators=timer.operators(),
@@ -157,6 +161,13 @@ def _hardware_flops(reduced: ReducedPoint) -> int:
     return sum(hardware_flops_per_sample(science.specification, execution, science.global_batch).values())
 
 
+def _predicted_bytes(reduced: ReducedPoint, device: torch.device) -> int:
+    """As a plan predicts it; on a CPU with what is offloaded, since it lies in the same memory."""
+    is_apart = device.type != "cpu"
+    memory = predicted_memory(reduced.point.science, reduced.point.placement, on_accelerator=is_apart)
+    return memory.needed(on_accelerator=is_apart) - memory.fragmentation
+
+
 def _profiler(device: torch.device) -> profile:
     activities = [ProfilerActivity.CPU]
     if device.type == "cuda":
@@ -181,4 +192,4 @@ def _memory_snapshot(device: torch.device, files: Path) -> Iterator[None]:
 def _name_of(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{CPU}, {torch.get_num_threads()} threads"
+    return f"{CPU}, {counted_threads(torch.get_num_threads())}"

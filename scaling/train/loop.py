@@ -9,6 +9,7 @@ from typing import cast
 from scaling.cost import num_steps
 from scaling.data.batches import Batch
 from scaling.records import Status
+from scaling.train.collectives import sum_over_ranks
 from scaling.train.masked_samples import MaskedSamples, check_bad_samples
 from scaling.train.non_finite import NonFinite, names_of_non_finite
 from scaling.train.optim import learning_rate_of_step
@@ -31,6 +32,7 @@ class TrainingLoop:
         self._num_steps = num_steps(self._science.samples_seen, self._science.global_batch)
         self._verdicts = StepVerdicts(parts.engine.device)
         self._masked = MaskedSamples()  # since the last row of metrics, as what follows
+        self._data_bytes = 0  # that this rank read
         self._is_stopping = False
         self._num_trained = 0
         self._learning_rate = 0.0  # of the last step
@@ -47,6 +49,7 @@ class TrainingLoop:
         batches = cast("Generator[Batch]", parts.stream.batches(progress.step, self._num_steps))
         with parts.preemption.heeded(), contextlib.closing(batches):
             for batch in parts.meters.batches(batches):
+                self._data_bytes += batch.num_bytes
                 if progress.step in progress.skipped_batches:
                     self._leave_out()
                 else:
@@ -118,6 +121,7 @@ class TrainingLoop:
         parts, progress = self._parts, self._progress
         self._judge()  # this very step, at the price of waiting for it: what is written down has been looked at
         self._masked.add_to(progress, parts.engine.device)
+        self._add_data_bytes()
         check_bad_samples(progress, self._samples_seen, parts.point.placement.bad_samples_limit)
         if not self._num_trained:  # all batches since the last row were left out
             parts.meters.note_times(progress)
@@ -128,6 +132,13 @@ class TrainingLoop:
         parts.ledger.flush()
         parts.journal.status(self._status(row["samples_per_second"]))
         self._num_trained = 0
+
+    def _add_data_bytes(self) -> None:
+        """Add what all ranks read since the last row; called by all of them together."""
+        read = sum_over_ranks(self._data_bytes, self._parts.engine.device)
+        if self._progress.data_bytes is not None:
+            self._progress.data_bytes += read
+        self._data_bytes = 0
 
     def _status(self, samples_per_second: float) -> Status:
         return Status(

@@ -19,6 +19,7 @@ class Progress:
     rejects: dict[str, int] = dataclasses.field(
         default_factory=dict
     )  # over all ranks: masked samples by reason
+    data_bytes: int | None = 0  # over all ranks, of stored samples; None: not counted from the start
     skipped_steps: int = 0
     last_loss: float = float("nan")  # mean of the last logged interval
     warnings: list[str] = dataclasses.field(default_factory=list)  # for the record, one sentence each

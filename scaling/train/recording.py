@@ -83,6 +83,7 @@ def _measured(
         step_seconds=_typical_step_seconds(run),
         memory_bytes=memory.bytes_by_class(),
         memory_source=peak_memory_source(memory.device),
+        data_bytes=progress.data_bytes or None,
         goodput=meters.goodput_seconds(),
     )
 

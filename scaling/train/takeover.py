@@ -26,7 +26,8 @@ def progress_of(checkpoint: Checkpoint) -> Progress:
             f"{checkpoint.folder} counts {', '.join(sorted(unknown))}, which this version does not know: continue "
             "with the version that wrote it."
         )
-    return Progress(**checkpoint.header.progress)
+    before = {"data_bytes": None}  # of a checkpoint that was written before they were counted
+    return Progress(**{**before, **checkpoint.header.progress})
 
 
 def take_over(checkpoint: Checkpoint, engine: Engine, group: RankGroup) -> None:

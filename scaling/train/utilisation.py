@@ -67,7 +67,12 @@ def measured_peak(device: torch.device, dtype: torch.dtype, num_threads: int) ->
         if time.perf_counter() + 3 * 8 * seconds > deadline:  # three products of twice the side
             break
     source = f"measured: {best_side} x {best_side} product in {str(dtype).removeprefix('torch.')}"
-    return PeakRate(flops_per_second=best, source=f"{source}, {num_threads} threads, {device.type}")
+    return PeakRate(flops_per_second=best, source=f"{source}, {counted_threads(num_threads)}, {device.type}")
+
+
+def counted_threads(number: int) -> str:
+    """The number with its noun."""
+    return "1 thread" if number == 1 else f"{number} threads"
 
 
 def _seconds_of_product(left: torch.Tensor, right: torch.Tensor) -> float:

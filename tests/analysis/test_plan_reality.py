@@ -6,11 +6,18 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from simulated_sweep import SweepFolder, science
 
 from analysis.load import load_sweep
 from analysis.plan_reality import plan_and_reality
 from analysis.report import write_report
+
+
+def _figure_of(table: pd.DataFrame) -> Figure:
+    drawing = plan_and_reality(table)
+    assert drawing is not None
+    return drawing.figure
 
 
 @pytest.fixture
@@ -44,8 +51,23 @@ def test_memory_is_compared_only_where_an_allocator_counted_it(table: pd.DataFra
     allocated = plan_and_reality(table)
     assert resident is not None and allocated is not None
     assert (len(resident.figure.axes), len(allocated.figure.axes)) == (1, 2)
-    assert "Memory is compared where an allocator counted it" in resident.caption
+    assert (
+        "Memory is compared where an allocator counted it: 5 runs measured a resident set" in resident.caption
+    )
+    assert "what is offloaded to the host is in neither" in allocated.caption
+    assert "resident set" not in allocated.caption
     assert "peak memory of a device: 0.0300 x planned" in allocated.caption
+
+
+def test_the_data_that_was_read_stands_beside_what_was_planned(table: pd.DataFrame) -> None:
+    assert len(_figure_of(table).axes) == 1, "no record holds it"
+    table["planned_data_bytes"], table["measured_data_bytes"] = 20e9, 19e9
+    figure = _figure_of(table)
+    _, axes = figure.axes
+    assert axes.get_xlabel() == "planned data read (GB)"
+    assert {(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines[1:]} == {(20.0, 19.0)}
+    drawing = plan_and_reality(table)
+    assert drawing is not None and "Measured data read: 0.950 x planned" in drawing.caption
 
 
 def test_a_sweep_without_a_finished_run_has_no_such_figure(table: pd.DataFrame) -> None:

@@ -28,10 +28,14 @@ def test_the_plan_of_the_papers_sweep_fits_into_100_columns_and_shows_every_figu
     assert max(map(len, table.splitlines())) <= 100 and "…" not in table
     written = Plan.model_validate_json((tmp_path / "model_scale" / "plan.json").read_text())
     assert written.contract_hash in path and written.accelerator == "h200_sxm"
-    trained, taken = (line.split() for line in table.splitlines() if line.startswith("clip-vit_b16"))
+    trained, _, taken = (line.split() for line in table.splitlines() if line.startswith("clip-vit_b16"))
     assert trained[1:-1] == ["31,250", "512M", "85.8M", "63.2M", "655K", "1.23e11"]
     cost = next(told.cost for told in written.points if told.point.run_id == taken[0])
-    assert taken[1:4] == ["6.30e19", f"{cost.hardware_flops:.2e}".replace("e+", "e"), f"{cost.device_hours:.3g}"]
+    assert taken[1:4] == [
+        "6.30e19",
+        f"{cost.hardware_flops:.2e}".replace("e+", "e"),
+        f"{cost.device_hours:.3g}",
+    ]
     assert "provisional" in table
 
 

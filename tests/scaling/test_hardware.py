@@ -35,6 +35,11 @@ def test_h200_is_the_one_of_its_family_in_the_table() -> None:
     assert accelerator("h200") is ACCELERATORS["h200_sxm"]
 
 
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="none.yaml: cannot be read .No such file or directory."):
+        load_accelerators(tmp_path / "none.yaml")
+
+
 def test_every_accelerator_states_a_dense_peak_a_memory_a_link_and_a_source() -> None:
     for name, device in ACCELERATORS.items():
         assert device.name == name

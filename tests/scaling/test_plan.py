@@ -56,9 +56,8 @@ def asked(paper: Path, tmp_path: Path) -> PlanOf:
     def planned(
         *overrides: str, num_devices: int = 8, accelerator: str = "h100_sxm", **wishes: object
     ) -> Plan:
-        request = PlanRequest(
-            num_devices=num_devices, accelerator=accelerator, runs=tmp_path / "runs", **wishes  # type: ignore[arg-type]
-        )
+        wishes = {"runs": tmp_path / "runs", **wishes}
+        request = PlanRequest(num_devices=num_devices, accelerator=accelerator, **wishes)  # type: ignore[arg-type]
         return requested_plan(load_sweep(paper, overrides), request)
 
     return planned
@@ -114,8 +113,9 @@ def test_a_price_gives_money_and_without_one_there_is_no_money(asked: PlanOf) ->
 
 def test_the_table_has_one_row_per_point_under_its_columns(plan_of: PlanOf) -> None:
     plan = plan_of()
-    trained, taken = plan_tables(plan)
-    assert [table.row_count for table in (trained, taken)] == [4, 6]  # with an empty one, and the totals
+    trained, placed, taken = plan_tables(plan)
+    rows_of_tables = [table.row_count for table in (trained, placed, taken)]
+    assert rows_of_tables == [4, 4, 6]  # with an empty one, and the totals
     rows = [*(taken_row(planned, plan) for planned in plan.points), totals_row(plan)]
     assert {len(row) for row in rows} == {1 + len(taken_columns(plan))}
 
@@ -124,6 +124,20 @@ def test_the_table_shows_every_figure_at_100_columns(asked: PlanOf) -> None:
     wide = "image_tower=[vit_h14, vit_micro8]"
     text = printed(asked(wide, "samples_seen=12.8B", "seed=[10]", num_devices=64, usd_per_hour=99.5, jobs=2))
     assert "…" not in text and max(map(len, text.splitlines())) <= 100
+
+
+def test_the_plan_shows_what_the_planner_chose_and_device_and_host_memory_apart(asked: PlanOf) -> None:
+    plan = asked("image_tower=vit_h14", num_devices=64)
+    placed = printed(plan).partition("how it is placed")[2].partition("what it takes")[0]
+    for told in plan.points:
+        (row,) = [line for line in placed.splitlines() if line.startswith(told.point.run_id)]
+        placement = told.point.placement
+        chosen = [str(placement.zero_stage), str(placement.micro_batch), placement.activation_checkpointing]
+        assert row.split()[1:5] == [placement.engine, *chosen] and "GB" in row
+    assert "host" not in placed and all(told.cost.host_memory_bytes == 0 for told in plan.points)
+    offloaded = asked("offload=optimizer", num_devices=64)
+    placed = printed(offloaded).partition("how it is placed")[2].partition("what it takes")[0]
+    assert "host" in placed and all(told.cost.host_memory_bytes for told in offloaded.points)
 
 
 def test_both_kinds_of_flops_stand_side_by_side_and_the_convention_below(plan_of: PlanOf) -> None:
@@ -137,7 +151,7 @@ def test_axes_that_a_run_s_name_does_not_tell_have_a_table(plan_of: PlanOf) -> N
     differs = plan_tables(plan)[0]
     assert [column.header for column in differs.columns] == ["run", "classification_loss"]
     assert set(differs.columns[1].cells) == {"softmax", "bce"}
-    assert len(plan_tables(plan_of())) == 2
+    assert len(plan_tables(plan)) == 1 + len(plan_tables(plan_of())) == 4
 
 
 def test_a_plan_without_data_says_that_its_run_ids_are_provisional(plan_of: PlanOf) -> None:
@@ -199,6 +213,36 @@ def test_a_budget_in_money_is_worth_device_hours_at_the_price(asked: PlanOf) -> 
         asked(budget="250 usd")
 
 
+def leave_record(folder: Path, *run_ids: str) -> None:
+    for run_id in run_ids:
+        (folder / run_id).mkdir(parents=True)
+        for name in ("point.json", "record.json"):
+            (folder / run_id / name).write_text("{}")
+
+
+def test_a_run_that_is_done_costs_no_more_and_is_listed(asked: PlanOf, tmp_path: Path) -> None:
+    first, second, *others = [told.point.run_id for told in asked().points]
+    leave_record(tmp_path / "runs" / "paper", first, second)
+    plan = asked(budget="1000 device-hours")
+    assert plan.done == (first, second)
+    assert plan.purchase is not None and set(plan.purchase.run_ids) == set(others)
+    assert plan.schedule is not None and set(plan.schedule.critical_path.run_ids) == set(others)
+    assert plan.totals == asked(runs=tmp_path / "none").totals
+    said = printed(plan)
+    assert "2 of 4 runs are done already, and cost nothing more; " in said and f"  {first}\n" in said
+
+
+def test_a_sweep_that_is_done_has_nothing_left_to_buy_or_train(asked: PlanOf, tmp_path: Path) -> None:
+    leave_record(tmp_path / "runs" / "paper", *(told.point.run_id for told in asked().points))
+    said = printed(asked(budget="1 device-hours", jobs=2))
+    for sentence in (
+        "All 4 runs are done already",
+        "No run is left to train",
+        "buy nothing: every run is done",
+    ):
+        assert sentence in said
+
+
 def test_an_unknown_accelerator_is_refused(plan_of: PlanOf, asked: PlanOf) -> None:
     for planned in (plan_of, asked):
         with pytest.raises(ValueError, match="unknown accelerator 'h100sxm'. Did you mean 'h100_sxm'"):
@@ -217,9 +261,13 @@ def test_what_the_file_leaves_open_is_chosen_so_that_it_fits(asked: PlanOf) -> N
     assert placement.micro_batch * 8 < plan.points[0].point.science.global_batch, "or it would not"
 
 
-def test_written_placement_that_does_not_fit_is_refused_and_the_nearest_that_does_is_named(asked: PlanOf) -> None:
+def test_written_placement_that_does_not_fit_is_refused_and_the_nearest_that_does_is_named(
+    asked: PlanOf,
+) -> None:
     written = ("micro_batch=256", "activation_checkpointing=none", "zero_stage=1")
-    with pytest.raises(SweepError, match=r"vit_h14 at micro_batch 256.* GB on h100_sxm.*: use micro_batch \d+ \("):
+    with pytest.raises(
+        SweepError, match=r"vit_h14 at micro_batch 256.* GB on h100_sxm.*: use micro_batch \d+ \("
+    ):
         asked("image_tower=vit_h14", "objective=clip", "global_batch=16384", *written, num_devices=8)
 
 
@@ -258,13 +306,9 @@ def test_the_plan_of_a_tiny_sweep_wraps_no_figure(asked: PlanOf) -> None:
     )
     plan = asked(*tiny, num_devices=1, accelerator="cpu_core", usd_per_hour=0.04)
     rows = [line.split() for line in printed(plan).splitlines() if line.startswith(("clip-", "superclass-"))]
-    assert [len(row) for row in rows] == [
-        8,
-        8,
-        9,
-        9,
-    ]  # name and columns: a cell that wraps is cut in two lines
-    assert all(taken_row(told, plan) == tuple(row) for told, row in zip(plan.points, rows[2:], strict=True))
+    # name, columns, and a unit that stands apart; a cell that wraps is cut in two lines
+    assert [len(row) for row in rows] == [8, 8, 7, 7, 9, 9]
+    assert all(taken_row(told, plan) == tuple(row) for told, row in zip(plan.points, rows[4:], strict=True))
 
 
 @pytest.mark.parametrize(("size", "unit"), [(0, "B"), (999, "B"), (1e3, "kB"), (141e9, "GB"), (2e13, "TB")])

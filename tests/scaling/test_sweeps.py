@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from scaling.hardware import accelerator
 from scaling.placement import PlacementSettings
 from scaling.plan import cost_summary, plan_sweep
 from scaling.points import EvaluationPlan, RunPoint, resolve_points
@@ -102,6 +103,18 @@ def test_the_paper_s_sweep_is_four_towers_and_both_objectives_under_the_paper_s_
             objective=point.science.objective, image_tower=point.science.image_tower, samples_seen=512_000_000
         )
         assert point.science == recipe
+
+
+@pytest.mark.parametrize("num_gpus", GPU_COUNTS)
+@pytest.mark.parametrize("name", ["h100_sxm", "h200"])
+def test_the_paper_s_sweep_fits_8_to_512_gpus_by_what_the_planner_chooses(name: str, num_gpus: int) -> None:
+    sweep = load_sweep(FOLDER / "model_scale.yaml")
+    assert not {"micro_batch", "zero_stage", "activation_checkpointing"} & sweep.fixed.keys()
+    points = resolve_points(sweep, num_ranks=num_gpus, require_data=False, device=accelerator(name))
+    plan = plan_sweep(points, name)
+    for planned in plan.points:
+        assert planned.cost.peak_memory_bytes is not None
+        assert 0 < planned.cost.peak_memory_bytes <= plan.usable_memory_bytes
 
 
 def test_the_paper_s_sweep_without_data_stops_with_what_is_missing_and_how_to_make_it() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 from torch import Tensor
 
@@ -37,6 +37,7 @@ class Showing(TypedDict):
     image: Tensor | None  # uint8 [C, S, S]
     caption: str  # "" if it cannot be used
     reject: str | None  # why the image, or else the caption, cannot be used
+    num_bytes: NotRequired[int]  # of the stored sample, where it was read from a shard
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,10 +1,26 @@
-"""A stored sample whose texts are damaged: it is for whoever shows it to leave it out, not for its shard to fail."""
+"""Stored samples as a shard gives them: how many bytes they took, and what is left of one whose texts are damaged.
+
+Such a one is for whoever shows it to leave out, not for its shard to fail.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from typing import Any
+
+from streaming.base.format.mds import MDSReader
+
+
+class SizedReader(MDSReader):  # type: ignore[misc]
+    """A shard's reader that knows how large the sample was that it read last."""
+
+    sample_bytes = 0
+
+    def get_sample_data(self, idx: int) -> bytes:
+        data: bytes = super().get_sample_data(idx)
+        self.sample_bytes = len(data)
+        return data
 
 
 def read_leniently(shard: Any, row: int) -> dict[str, Any]:

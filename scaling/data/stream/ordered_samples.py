@@ -90,7 +90,9 @@ class OrderedSamples(StreamingDataset):  # type: ignore[misc]
         if not self._looked_at[shard_id]:
             self._look_at(shard_id)
             self._looked_at[shard_id] = True
-        return self._show(sample, sample_id=int(sample_id), epoch=self._epoch)
+        showing = self._show(sample, sample_id=int(sample_id), epoch=self._epoch)
+        showing["num_bytes"] = shard.sample_bytes
+        return showing
 
     def prepare_shard(self, shard_id: int, blocking: bool = True) -> None:
         """Have the shard's file stand in its folder. Only the reader of a sample blocks, and is told of failures."""

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from streaming import Stream
 from streaming.base.compression import decompress
-from streaming.base.format import reader_from_json
 from streaming.base.storage.download import DOWNLOADER_MAPPINGS, CloudDownloader
 
+from scaling.data.stream.lenient_reading import SizedReader
 from scaling.data.stream.shard_files import MAKE_AGAIN, DamagedShard, find_damage, read_index
 from scaling.data.stream.sources import StreamSource
 
@@ -58,7 +58,7 @@ class ShardStream(Stream):  # type: ignore[misc]
     def get_shards(self, world: object, allow_unsafe_types: bool) -> list[Any]:
         """A reader per shard that the index lists."""
         listed = read_index(self._index, self._source.where)
-        readers = [reader_from_json(self.local, self.split, shard) for shard in listed]
+        readers = [SizedReader.from_json(self.local, self.split, shard) for shard in listed]
         for reader in readers:
             reader.validate(allow_unsafe_types)
             self._check(reader)

@@ -98,3 +98,32 @@ def test_a_budget_that_buys_nothing_names_the_cheapest_run(
         ValueError, match="buys no run of this sweep: the cheapest, .*vit_s16.*, costs 1 device-hours"
     ):
         buy(points, costs, hours(0.5))
+
+
+def test_a_run_that_is_done_costs_nothing_more_and_completes_its_comparison(
+    points: list[RunPoint], costs: dict[str, float]
+) -> None:
+    cheap, dear = [point.run_id for point in points[:2]]  # of one tower: 1 and 2 hours
+    purchase = buy(points, costs, hours(2), done=[dear])
+    assert purchase.done == (dear,) and purchase.run_ids == (cheap,)
+    assert purchase.spent == costs[cheap] and purchase.num_comparisons == 1
+    assert purchase.next_run_id not in (cheap, dear)
+
+
+def test_what_is_done_leaves_the_budget_for_other_runs(
+    points: list[RunPoint], costs: dict[str, float]
+) -> None:
+    done = [point.run_id for point in points[:4]]
+    assert set(buy(points, costs, hours(15)).run_ids) == set(done)
+    with pytest.raises(ValueError, match="buys no run of this sweep: the cheapest"):
+        buy(points, costs, hours(15), done=done)
+    left = buy(points, costs, hours(48), done=done)
+    assert not set(left.run_ids) & set(done) and left.spent == 48 and left.num_comparisons == 1
+
+
+def test_a_budget_for_a_sweep_that_is_done_buys_nothing_and_is_no_error(
+    points: list[RunPoint], costs: dict[str, float]
+) -> None:
+    purchase = buy(points, costs, hours(1), done=list(costs))
+    assert (purchase.run_ids, purchase.spent, purchase.next_run_id) == ((), 0, None)
+    assert set(purchase.done) == costs.keys()

@@ -14,7 +14,7 @@ from model_zoo.architectures import IMAGE_TOWERS, TEXT_TOWERS
 from model_zoo.counts import count_parameters
 from model_zoo.tower_counts import count_image_tower, count_text_tower
 from scaling.placement import Placement
-from scaling.predicting.memory import MEMORY_CLASSES, predicted_memory
+from scaling.predicting.memory import MEMORY_CLASSES, MemoryEstimate, predicted_memory
 from scaling.sweep.science import Science
 
 GIGABYTE = 10**9
@@ -111,12 +111,33 @@ def test_shards_shrink_with_the_ranks_that_share_them() -> None:
     assert sizes[0] == pytest.approx(64 * sizes[3], rel=1e-6)
 
 
+@pytest.mark.parametrize(("objective", "tower"), [("clip", "vit_s16"), ("superclass", "vit_b16")])
+def test_a_share_of_gradients_is_there_once_the_first_bucket_is_full(objective: str, tower: str) -> None:
+    """With room for all gradients the bucket is full when all activations are gone; a small one is full at once."""
+    point = science(objective=objective, image_tower=tower, global_batch=64)
+
+    def peak(bucket_elements: int) -> MemoryEstimate:
+        return predicted_memory(point, placement(num_ranks=1, bucket_elements=bucket_elements))
+
+    trained = sum(count_parameters(point.specification).values())
+    whole, small = peak(trained), peak(1_000_000)
+    own = (
+        0 if objective == "clip" else 4 * (768 + 1) * point.vocabulary_size
+    )  # of the head's product, from forward on
+    assert whole.gradients <= own and whole.communication == 2 * 4 * trained
+    assert small.gradients == 4 * trained + own and small.communication == 2 * 4 * 1_000_000
+
+
 def test_what_is_offloaded_leaves_the_device_for_the_hosts_memory() -> None:
     kept = predicted_memory(science(), placement())
     offloaded = predicted_memory(science(), placement(offload="optimizer"))
     assert offloaded.optimizer_states == 0 and kept.host == 0
     assert offloaded.host >= kept.optimizer_states
     assert offloaded.total < kept.total
+    assert offloaded.needed(on_accelerator=True) == offloaded.total, "the host's memory is another"
+    assert (
+        offloaded.needed(on_accelerator=False) == offloaded.total + offloaded.host
+    ), "on a CPU it is the same"
 
 
 @pytest.mark.parametrize("tower", ["vit_b16", "resnet50", "convnext_tiny"])

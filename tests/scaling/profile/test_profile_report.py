@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import math
 import os
 import re
 import subprocess
@@ -15,6 +17,7 @@ from profiled import PEAKS, QUICKSTART, profile_of
 from rich.console import Console
 
 from scaling.profile.comparison import compare_with_clip
+from scaling.profile.drawing import LEFT, MARKER, WIDTH, apart
 from scaling.profile.profile_report import ProfileReport, report_as_json
 from scaling.profile.render import duration, main_operators, page_of, significant, size
 from scaling.profile.report import profile_sweep
@@ -98,10 +101,26 @@ def test_the_numbers_are_plain_json_with_a_total_that_adds_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "text"), [(0.03567, "0.0357"), (0.0, "0"), (12.0, "12"), (123456.0, "123,456")]
+    ("number", "text"),
+    [
+        (0.03567, "0.0357"),
+        (0.0, "0"),
+        (4.2, "4.20"),
+        (9.999, "10.0"),
+        (999.9, "1,000"),
+        (123456.0, "123,456"),
+    ],
 )
 def test_numbers_have_three_digits_that_say_something(number: float, text: str) -> None:
     assert significant(number) == text
+
+
+def test_no_marker_of_a_roofline_hides_another() -> None:
+    crowd = [(400.0 + dx, 200.0 + dy) for dx in (0, 1, 2) for dy in (0, 3, 6, 9)]
+    places = apart(crowd, bottom=320.0)
+    assert places[0] == crowd[0], "the first stands where it is"
+    assert min(math.dist(one, other) for one, other in itertools.combinations(places, 2)) > 2 * MARKER
+    assert all(LEFT < x < WIDTH and 0 < y < 320 for x, y in places)
 
 
 def test_products_are_shown_under_the_roof_also_where_other_operators_took_longer() -> None:
@@ -135,20 +154,27 @@ def test_what_cannot_be_profiled_is_refused_before_anything_runs(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("engine", ["deepspeed", "fsdp"])
 def test_a_sweep_is_profiled_through_its_own_engine_and_leaves_nothing_in_shared_memory(
-    tmp_path: Path,
+    tmp_path: Path, engine: str
 ) -> None:
     program = (
         "import sys, pathlib; from rich.console import Console; from scaling.spec import load_sweep;"
         "from scaling.profile.report import profile_sweep;"
-        "sweep = load_sweep(pathlib.Path(sys.argv[1]), ['image_tower=vit_nano8']);"
+        "sweep = load_sweep(pathlib.Path(sys.argv[1]), ['image_tower=vit_nano8', 'engine=' + sys.argv[3]]);"
         "sys.exit(profile_sweep(sweep, None, 1, pathlib.Path(sys.argv[2]), Console()))"
     )
     page, before = tmp_path / "profile.html", set(Path("/dev/shm").iterdir())
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-c", program, str(QUICKSTART), str(page)], check=True, env=environment)
+    arguments = [str(QUICKSTART), str(page), engine]
+    subprocess.run([sys.executable, "-c", program, *arguments], check=True, env=environment)
     plain = json.loads(page.with_suffix(".json").read_text())
-    assert {profile["placement"]["engine"] for profile in plain["profiles"]} == {"deepspeed"}
+    assert {profile["placement"]["engine"] for profile in plain["profiles"]} == {engine}
+    for profile in plain["profiles"]:
+        whole, tower = profile["modules"][0], profile["modules"][1]
+        assert whole["parameters"] == sum(profile["parameters"].values())
+        assert 0 < tower["forward_flops"] < whole["forward_flops"]
+        assert max(moment["bytes_by_class"]["gradients"] for moment in profile["memory_timeline"]) > 0
     for written in plain["files"].values():
         assert all((tmp_path / name).stat().st_size for name in written) and written
     left = {path.name for path in set(Path("/dev/shm").iterdir()) - before}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,7 +61,7 @@ class Batches:
         for step in range(first_step, num_steps):
             batch = batch_of(CASE, step)
             batch.sample_ids_B.add_(step * CASE.global_batch)
-            yield batch
+            yield dataclasses.replace(batch, num_bytes=1000 + step)
 
 
 class SmallRun:

@@ -178,6 +178,18 @@ def test_a_checkpoint_of_newer_code_is_refused_and_kept(run: RunDirectory) -> No
     assert steps_in(run.checkpoints) == [1]
 
 
+def test_a_checkpoint_of_before_bytes_were_counted_is_continued_and_does_not_guess_them(
+    run: RunDirectory,
+) -> None:
+    save(run, 1)
+    path = run.checkpoints / "step-000000001" / "checkpoint.json"
+    header = Checkpoint.open(path.parent).header
+    assert header.progress["data_bytes"] == 0
+    older = {name: value for name, value in header.progress.items() if name != "data_bytes"}
+    path.write_text(sealed(header.model_copy(update={"progress": older})))
+    assert continued(run).data_bytes is None
+
+
 def test_the_good_checkpoint_outlives_the_damaged_one(run: RunDirectory) -> None:
     """Two are kept: after the next save those are the new one and the good one, whatever the damaged one's number."""
     save(run, 1, 5)

@@ -96,6 +96,25 @@ def test_a_request_after_the_last_look_at_it_ends_the_process_once_the_last_chec
     assert run.checkpointer.saved_step == NUM_STEPS
 
 
+def test_the_bytes_that_were_read_add_up_over_attempts(tmp_path: Path) -> None:
+    first = SmallRun(tmp_path)
+    first.faults.actions = {5: lambda: first.preemption.ask("SIGTERM received")}
+    with pytest.raises(Preempted):
+        first.train()
+    assert SmallRun(tmp_path).train().data_bytes == sum(1000 + step for step in ALL_STEPS)
+
+
+def test_bytes_of_a_checkpoint_that_did_not_count_them_stay_unknown(tmp_path: Path) -> None:
+    first = SmallRun(tmp_path)
+    first.faults.actions = {5: lambda: first.preemption.ask("SIGTERM received")}
+    with pytest.raises(Preempted):
+        first.train()
+    progress = first.checkpointer.restore()
+    progress.data_bytes = None
+    first.checkpointer.save(progress, wait=True)
+    assert SmallRun(tmp_path).train().data_bytes is None
+
+
 # Losses and gradients that are not finite
 
 

@@ -80,6 +80,7 @@ def record(tmp_path: Path) -> RunRecord:
     append_lines(run.metrics, [*rows, {"step": 3}])
     progress = Progress(num_ranks=1, step=8, train_seconds=16.0, device_seconds=32.0, last_loss=0.5)
     progress.goodput = {"productive": 15.0, "data_stall": 1.0, "lost": 4.0}
+    progress.data_bytes = 12_345
     progress.warnings, progress.num_rollbacks, progress.skipped_batches = ["a damaged checkpoint"], 1, [5]
     engine: Any = FakeEngine()
     statistics: Any = NoStatistics()
@@ -107,6 +108,7 @@ def test_the_record_holds_typical_step_times_and_memory_by_class(record: RunReco
     assert measured.step_seconds == {"p50": 2.0, "p90": 2.0, "p99": 9.0}
     assert measured.peak_memory_bytes == 7_000 and measured.memory_source == "resident set"
     assert measured.memory_bytes["optimizer_states"] == 2 * 16 * 4
+    assert measured.data_bytes == 12_345
 
 
 def test_the_record_tells_of_warnings_and_rollbacks(record: RunRecord) -> None:
@@ -121,9 +123,9 @@ def test_a_record_of_before_these_numbers_is_still_read(record: RunRecord) -> No
         "peak_flops_source",
         "step_seconds",
         "goodput",
+        "data_bytes",
     }
     old = record.model_dump(exclude={"measured": added, "warnings": True, "num_rollbacks": True})
     read = RunRecord.model_validate(old)
-    assert (
-        read.measured.model_flops_utilisation is None and read.measured.goodput == {} and read.warnings == []
-    )
+    assert read.measured.model_flops_utilisation is None and read.measured.data_bytes is None
+    assert read.measured.goodput == {} and read.warnings == []
