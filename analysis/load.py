@@ -115,6 +115,7 @@ def _planned(cost: PlannedCost) -> Row:
         "planned_accelerator": cost.accelerator,
         **({} if cost.hardware_flops is None else {"planned_hardware_flops": float(cost.hardware_flops)}),
         **({} if cost.peak_memory_bytes is None else {"planned_peak_memory_bytes": cost.peak_memory_bytes}),
+        **({} if cost.data_bytes is None else {"planned_data_bytes": float(cost.data_bytes)}),
         "parameters": sum(cost.parameters.values()),
         **{f"parameters.{part}": count for part, count in cost.parameters.items()},
     }

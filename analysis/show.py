@@ -7,27 +7,42 @@ import html
 import importlib
 import io
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from PIL import Image
 
 from analysis.figures.drawing import Drawing
-from analysis.report.blocks import Block, Column, Commands, Figure, Finding, Folded, Paragraph, Points, Table
+from analysis.report.blocks import (
+    Block,
+    Cell,
+    Column,
+    Commands,
+    Figure,
+    Finding,
+    Folded,
+    Paragraph,
+    Points,
+    Table,
+    text_column,
+    words,
+)
 
 DOTS_PER_INCH = 120  # of a picture: 830 pixels at full width, readable on a screen and small in a file
-COLOURS = 64  # of a picture; a tenth of the size of all colours, and no difference to the eye
+COLOURS = 64  # of a picture: a third of the bytes of all colours, and no difference to the eye
 WIDTH = 110  # characters of a line of text
+MOST_COLUMNS = 10  # of a table that stands; a wider one lies on its side, a column per row
 
 
-def show(*shown: Drawing | Block | Sequence[str]) -> None:
-    """Displays each in turn: a picture with its text alternative, a table, sentences one below the other."""
+def show(*shown: Drawing | Block) -> None:
+    """Displays each in turn: a picture with its text alternative, a table, or sentences."""
     for one in shown:
         if isinstance(one, Drawing):
             _show_drawing(one)
         elif isinstance(one, Figure):
             _show_drawing(one.wide)
         elif isinstance(one, Table):
-            _show_table(one)
+            table = lying(one) if len(one.columns) > MOST_COLUMNS else one
+            _display({"text/html": html_table(table), "text/plain": plain_table(table)})
         elif isinstance(one, Folded):
             show(*one.blocks)
         else:
@@ -35,12 +50,12 @@ def show(*shown: Drawing | Block | Sequence[str]) -> None:
 
 
 def say(*told: str) -> None:
-    """Prints sentences as paragraphs of at most WIDTH characters a line."""
-    for text in told:
-        print(textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False))
+    """Displays sentences below each other, in lines of at most WIDTH characters."""
+    lines = [textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False) for text in told]
+    _display({"text/plain": "\n".join(lines)})
 
 
-def sentences(block: Paragraph | Points | Finding | Commands | Sequence[str]) -> Iterable[str]:
+def sentences(block: Paragraph | Points | Finding | Commands) -> tuple[str, ...]:
     """What a block of a report says."""
     if isinstance(block, Paragraph):
         return (block.text,)
@@ -48,29 +63,48 @@ def sentences(block: Paragraph | Points | Finding | Commands | Sequence[str]) ->
         return (f"{block.lead}: {block.text}",)
     if isinstance(block, Points):
         return (*filter(None, [block.lead]), *(f"- {item}" for item in block.items))
-    return block.lines if isinstance(block, Commands) else tuple(block)
+    return block.lines
+
+
+def table_of(
+    caption: str, headings: Sequence[str], rows: Sequence[Sequence[str]], *, texts: Collection[str] = ()
+) -> Table:
+    """A table of texts; the first column and those named in `texts` are words, the others numbers."""
+    columns = [Column(name=name, is_text=index == 0 or name in texts) for index, name in enumerate(headings)]
+    return Table(caption=caption, columns=tuple(columns), rows=tuple(tuple(map(words, row)) for row in rows))
+
+
+def lying(table: Table) -> Table:
+    """The table on its side: a row per column, headed by the first two cells of each row."""
+    heads = [", ".join(cell.text for cell in row[:2]) for row in table.rows]
+    rows = [
+        (words(_heading(column)), *(Cell(text=row[index].text) for row in table.rows))
+        for index, column in enumerate(table.columns)
+        if index > 1
+    ]
+    columns = (text_column(""), *(Column(name=head) for head in heads))
+    return Table(caption=table.caption, columns=columns, rows=tuple(rows), note=table.note)
 
 
 def png_picture(drawing: Drawing) -> bytes:
     """The figure as a small PNG, the same bytes for the same drawing."""
-    buffer = io.BytesIO()
+    buffer, small = io.BytesIO(), io.BytesIO()
     drawing.figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     with Image.open(buffer) as picture:
         palette = picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
-    small = io.BytesIO()
     palette.save(small, format="PNG", optimize=True)
     return small.getvalue()
 
 
 def html_table(table: Table) -> str:
-    """The table as HTML: caption, headings by group, numbers aligned right, the note below."""
-    heads = "".join(f'<th scope="col">{html.escape(_heading(column))}</th>' for column in table.columns)
-    sides = ["left" if column.is_text else "right" for column in table.columns]
+    """The table as HTML: caption, headings by group, words left and numbers right, the note below."""
+    styles = [f'style="text-align: {"left" if column.is_text else "right"}"' for column in table.columns]
+    heads = "".join(
+        f'<th scope="col" {style}>{html.escape(_heading(column))}</th>'
+        for column, style in zip(table.columns, styles, strict=True)
+    )
     rows = [
-        "".join(
-            f'<td style="text-align: {side}">{html.escape(cell.text)}</td>'
-            for cell, side in zip(row, sides, strict=True)
-        )
+        "".join(f"<td {style}>{html.escape(cell.text)}</td>" for cell, style in zip(row, styles, strict=True))
         for row in table.rows
     ]
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)
@@ -98,15 +132,11 @@ def _heading(column: Column) -> str:
 
 def _show_drawing(drawing: Drawing) -> None:
     alt = drawing.alt or drawing.title
-    data = {"image/png": base64.b64encode(png_picture(drawing)).decode(), "text/plain": alt}
-    _display(data, metadata={"image/png": {"alt": alt}}, raw=True)
+    picture = base64.b64encode(png_picture(drawing)).decode()
+    _display({"image/png": picture, "text/plain": alt}, {"image/png": {"alt": alt}})
     say(alt)
 
 
-def _show_table(table: Table) -> None:
-    _display({"text/html": html_table(table), "text/plain": plain_table(table)}, raw=True)
-
-
-def _display(data: dict[str, str], **options: object) -> None:
-    """Through IPython, which a notebook has and this package does not need otherwise."""
-    importlib.import_module("IPython.display").display(data, **options)
+def _display(data: dict[str, str], metadata: dict[str, dict[str, str]] | None = None) -> None:
+    """Through IPython, which every notebook has and nothing else here needs."""
+    importlib.import_module("IPython.display").display(data, metadata=metadata, raw=True)
