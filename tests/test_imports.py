@@ -17,7 +17,10 @@ MAY_IMPORT = {
     "scaling": ("scaling", "model_zoo"),
     "analysis": ("analysis", "scaling.records", "scaling.units"),
 }
-FACE = ("scaling.cli", "scaling.commands.verdict")  # the only modules that may reach analysis, inside functions only
+FACE = (
+    "scaling.cli",
+    "scaling.commands.verdict",
+)  # the only modules that may reach analysis, inside functions only
 
 LOADS_NO_TORCH = (
     "scaling.sweep",
@@ -50,14 +53,21 @@ ALL_MODULES = {name: path for package in MAY_IMPORT for name, path in modules(pa
 
 
 def imports(module: str, path: Path) -> Iterator[tuple[str, bool]]:
-    """Our own modules that a file imports, and whether it does so only inside a function."""
+    """Our own modules that a file imports, and whether it does so only inside a function or for the type checker."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
-    inside = {id(node) for function in functions for node in ast.walk(function)}
+    later = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    typing = [
+        node for node in ast.walk(tree) if isinstance(node, ast.If) and is_name(node.test, "TYPE_CHECKING")
+    ]
+    inside = {id(node) for block in (*later, *typing) for node in ast.walk(block)}
     for node in ast.walk(tree):
         for name in imported_names(node, module, is_package=path.name == "__init__.py"):
             if name.partition(".")[0] in MAY_IMPORT:
                 yield name, id(node) in inside
+
+
+def is_name(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.Name) and node.id == name
 
 
 def imported_names(node: ast.AST, module: str, is_package: bool) -> list[str]:

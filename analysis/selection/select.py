@@ -85,18 +85,21 @@ def select(observations: Observations, forms: Sequence[Form], options: FitOption
 
 
 def _comparable_fits(observations: Observations, forms: Sequence[Form], options: FitOptions) -> list[Fit]:
-    """Fits of all forms with one Huber delta, so that their objectives compare."""
+    """Fits of all forms with one Huber delta, that of the first law, so that their objectives compare."""
     fits = [fit_form(observations, form, options) for form in forms]
-    deltas = [
-        fit.evidence.huber_delta for fit in fits if fit.law and fit.evidence and fit.evidence.huber_delta
-    ]
-    if options.loss != "huber" or options.huber_delta is not None or not deltas:
+    delta = next((found for fit in fits if (found := _delta(fit)) is not None), None)
+    if options.huber_delta is not None or delta is None:
         return fits
-    shared = dataclasses.replace(options, huber_delta=deltas[0])
+    shared = dataclasses.replace(options, huber_delta=delta)
     return [
-        fit_form(observations, form, shared) if fit.law else fit
+        fit_form(observations, form, shared) if _delta(fit) not in (None, delta) else fit
         for form, fit in zip(forms, fits, strict=True)
     ]
+
+
+def _delta(fit: Fit) -> float | None:
+    """The Huber delta of a stated law; None without a law, for other losses, and for residuals that are rounding."""
+    return fit.evidence.huber_delta if fit.law is not None and fit.evidence is not None else None
 
 
 def _admissible(
