@@ -7,5 +7,6 @@ foreign    the same for results of others
 metrics    which metrics of a sweep are studied
 sweep      the studies of a sweep folder, its holdout sealed
 next_runs  what to train next
+isoflop    runs of equal compute and the valley they lie in
 ledger     every filter, whom it left out, and what it does to the conclusion
 """

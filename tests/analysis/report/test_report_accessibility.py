@@ -122,7 +122,7 @@ def test_a_page_for_a_phone_shows_the_drawings_of_one_column(finished: Finished)
     narrow = [one for one in finished.page.walk() if "narrow-drawing" in one.attributes.get("class", "")]
     assert len(narrow) == len(finished.page.all("figure"))
     for drawing in narrow:
-        width = float(drawing.all("svg")[0].attributes["viewBox"].split()[2])
+        width = float(drawing.all("svg")[0].attributes["viewbox"].split()[2])
         assert width < 260  # points: 3.35 inches
 
 

@@ -1,0 +1,54 @@
+"""The holdout on the page: sealed runs show in no number; opened ones are predicted by laws that never saw them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from page_reader import read_page, rows, section
+from simulated_report import FEW_REFITS, add_runs, report_of
+from simulated_sweep import SweepFolder
+
+from analysis.report.findings import find
+from analysis.selection.holdout import unseal
+
+
+@pytest.fixture
+def with_holdout(sweep_folder: SweepFolder) -> tuple[SweepFolder, list[str]]:
+    """Finished runs whose largest cell of each objective is set aside."""
+    add_runs(sweep_folder)
+    sweep_folder.plan()
+    held = [f"{objective}-vit_tiny8-65536-s0" for objective in ("clip", "superclass")]
+    path = sweep_folder.path / "plan.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"holdout": held}))
+    return sweep_folder, held
+
+
+def test_sealed_runs_enter_no_fit_and_the_page_says_so(
+    with_holdout: tuple[SweepFolder, list[str]], tmp_path: Path
+) -> None:
+    folder, held = with_holdout
+    page = read_page(report_of(folder, tmp_path, metric="linear_probe.top1"))
+    assert "2 runs of the holdout are sealed and entered nothing" in section(page, "answer").text
+    assert "2 are sealed: no number on this page has seen them." in section(page, "holdout").text
+    ledger = rows(page, "Ledger: every rule that decides which runs are fitted")
+    (sealed,) = [row for row in ledger if row["rule"] == "sealed"]
+    assert sealed["runs"] == "2" and all(run_id in sealed["which runs"] for run_id in held)
+
+
+def test_opened_runs_are_told_with_who_opened_them_and_how_they_were_predicted(
+    with_holdout: tuple[SweepFolder, list[str]], tmp_path: Path
+) -> None:
+    folder, held = with_holdout
+    opening = unseal(folder.path, held, held)
+    findings = find(folder.path, "linear_probe.top1", FEW_REFITS)
+    assert len(findings.main.selection.points) == 24 and not findings.holdout.sealed
+    page = read_page(report_of(folder, tmp_path, metric="linear_probe.top1"))
+    assert f"{opening.opened_at}: opened by {opening.opened_by}" in section(page, "holdout").text
+    told = {row["run"]: row for row in rows(page, "The holdout: predicted without it, and measured")}
+    assert set(told) == set(held)
+    for row in told.values():
+        inside = float(row["predicted lower"]) <= float(row["measured error"]) <= float(row["predicted upper"])
+        assert row["measured lies"] == ("inside" if inside else "outside")
+        assert float(row["predicted error"]) == pytest.approx(float(row["measured error"]), rel=0.1)
