@@ -63,7 +63,7 @@ def band_from_draws(
     """The band of a curve: for each point alone, or for all at once by the sup-t of the refits.
 
     Simultaneous: the spreads are multiplied by what the largest standardised distance of a refit along the curve
-    stays below in `level` of the refits, times t / normal quantile (Montiel Olea & Plagborg-Moller 2019).
+    stays below in `level` of the refits (Montiel Olea & Plagborg-Moller 2019), taken to t at equal probability.
     ValueError for values that are not numbers, or not positive on a log scale.
     """
     centre_M, drawn_RM = _on_scale(scale, estimate_M), _on_scale(scale, value_RM)
@@ -76,7 +76,7 @@ def band_from_draws(
     factor_M = np.asarray(t.ppf((1 + level) / 2, degrees_of_freedom_M))
     if simultaneous:
         sup_R = np.maximum(_share(-distance_RM, below_M), _share(distance_RM, above_M)).max(axis=1)
-        factor_M = np.quantile(sup_R, level) * factor_M / norm.ppf((1 + level) / 2)
+        factor_M = np.asarray(t.isf(norm.sf(np.quantile(sup_R, level)), degrees_of_freedom_M))
     return Band(
         estimate_M=estimate_M,
         lower_M=_off_scale(scale, centre_M - factor_M * below_M),

@@ -14,6 +14,7 @@ from analysis.figures.drawing import Drawing
 from analysis.figures.error import error_versus_compute
 from analysis.figures.fan import forward_fan
 from analysis.figures.identity import cost_data, held_out, predicted_versus_measured_cost
+from analysis.figures.isoflop import isoflop_valleys
 from analysis.figures.profiles import profile_panels
 from analysis.figures.ratio import ratio_versus_compute
 from analysis.figures.residuals import residual_panels
@@ -25,6 +26,7 @@ from analysis.report.blocks import Figure
 from analysis.report.findings import SweepFindings
 from analysis.selection.forward import LEVEL
 from analysis.selection.select import Candidate
+from analysis.study.isoflop import isoflop_fits
 from analysis.study.study import MetricStudy, ObjectiveStudy
 from scaling.records import read_lines, run_directories
 
@@ -86,7 +88,7 @@ def other_scores(findings: SweepFindings) -> list[Figure]:
 
 
 def law_figures(findings: SweepFindings) -> list[Figure]:
-    """Forward validation of the form that is used, slices by tower and by samples, residuals."""
+    """Forward validation of the form that is used, slices, IsoFLOP valleys where runs share a compute, residuals."""
     study, seen = findings.main, looks(findings)
     figures = [_fan(side, study, seen) for side in study.sides.values() if _has_folds(side)]
     if not any(side.fit and side.fit.law for side in study.sides.values()):
@@ -94,6 +96,9 @@ def law_figures(findings: SweepFindings) -> list[Figure]:
     if _is_surface(study):
         figures.append(at_both_widths(lambda *, width: slices(study, "image_tower", width=width)))
         figures.append(at_both_widths(lambda *, width: slices(study, "samples_seen", width=width)))
+    levels = isoflop_fits(study)
+    if any(levels.values()):
+        figures.append(at_both_widths(lambda *, width: isoflop_valleys(study, levels, width=width)))
     return [*figures, at_both_widths(lambda *, width: residual_panels(study, width=width))]
 
 

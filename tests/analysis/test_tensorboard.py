@@ -87,7 +87,9 @@ def test_scores_lie_on_a_line_along_samples_seen_per_objective_and_tower(
     assert told == pytest.approx([0.1, 0.2, 0.3])
 
 
-def test_custom_scalars_lay_training_curves_and_scores_over_each_other(written: tuple[Path, list[str]]) -> None:
+def test_custom_scalars_lay_training_curves_and_scores_over_each_other(
+    written: tuple[Path, list[str]],
+) -> None:
     (event,) = events(written[0]).Tensors("custom_scalars__config__")
     layout = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
     charts = {chart.title: chart.multiline.tag[0] for one in layout.category for chart in one.chart}

@@ -89,9 +89,7 @@ def rows(page: Element, caption: str) -> list[dict[str, str]]:
     names = [cell.text for cell in head[-1].all("th")]
     if len(head) > 1:
         groups = [
-            cell.text
-            for cell in head[0].all("th", "td")
-            for _ in range(int(cell.attributes["colspan"]))
+            cell.text for cell in head[0].all("th", "td") for _ in range(int(cell.attributes["colspan"]))
         ]
         names = [f"{group} {name}".strip() for group, name in zip(groups, names, strict=True)]
     return [dict(zip(names, [cell.text for cell in row.all("th", "td")])) for row in body]

@@ -71,7 +71,9 @@ def test_references_inside_a_drawing_stay_inside_it(finished: Finished) -> None:
 def test_every_table_has_a_caption_and_headings_with_scope(finished: Finished) -> None:
     for table in finished.page.all("table"):
         assert table.all("caption")[0].text
-        assert all(cell.attributes.get("scope") in ("col", "colgroup") for cell in table.all("thead")[0].all("th"))
+        assert all(
+            cell.attributes.get("scope") in ("col", "colgroup") for cell in table.all("thead")[0].all("th")
+        )
         for row in table.all("tbody")[0].all("tr"):
             firsts = row.all("th")
             assert [cell.attributes["scope"] for cell in firsts] == ["row"] or row.text == "none"
@@ -91,7 +93,9 @@ def test_the_first_link_skips_to_the_answer(finished: Finished) -> None:
 
 
 def test_numbers_are_sorted_by_value_and_not_by_their_text(finished: Finished) -> None:
-    costs = next(one for one in finished.page.all("table") if "planned and measured" in one.all("caption")[0].text)
+    costs = next(
+        one for one in finished.page.all("table") if "planned and measured" in one.all("caption")[0].text
+    )
     column = [cell.text for cell in costs.all("thead")[0].all("tr")[-1].all("th")].index("train FLOPs")
     keys = [float(_key(row, column)) for row in costs.all("tbody")[0].all("tr")]
     told = [float(row.all("th", "td")[column].text) for row in costs.all("tbody")[0].all("tr")]
@@ -104,7 +108,9 @@ def test_headings_sort_by_buttons_that_tell_the_order() -> None:
 
 
 def test_text_colours_have_contrast_on_every_background() -> None:
-    colours = re.findall(r"(?<![-\w])color: (#[0-9a-f]{6})", STYLE) + re.findall(r"--(?:ink|soft|link): (#\w{6})", STYLE)
+    colours = re.findall(r"(?<![-\w])color: (#[0-9a-f]{6})", STYLE) + re.findall(
+        r"--(?:ink|soft|link): (#\w{6})", STYLE
+    )
     tints = [*re.findall(r"--tint: (#\w{6})", STYLE), "#fffaf0"]
     darkest = max(contrast_on_white(tint) for tint in tints)
     assert len(colours) >= 4

@@ -21,7 +21,9 @@ def test_the_question_and_the_answer_come_first(finished: Finished) -> None:
 
 def test_the_answer_comes_with_probability_crossing_range_and_both_uncertainties(finished: Finished) -> None:
     comparison = finished.findings.main.comparison
-    assert comparison is not None and comparison.ratio is not None and comparison.reference_compute is not None
+    assert (
+        comparison is not None and comparison.ratio is not None and comparison.reference_compute is not None
+    )
     text = section(finished.page, "answer").text
     better = comparison.probability_better_M[-1]
     told = "above 0.99" if better > 0.995 else f"{better:.2f}"
@@ -40,7 +42,9 @@ def test_the_ratio_table_states_what_ratio_at_gives(finished: Finished) -> None:
     assert float(within[0]["training FLOPs"]) == pytest.approx(comparison.compute_M[0], rel=0.01)
     found = comparison.ratio_at(float(comparison.compute_M[-1]))
     assert float(within[-1]["ratio"]) == pytest.approx(found.estimate, rel=0.01)
-    assert found.lower is not None and float(within[-1]["95 % of the ratio lower"]) == pytest.approx(found.lower, rel=0.01)
+    assert found.lower is not None and float(within[-1]["95 % of the ratio lower"]) == pytest.approx(
+        found.lower, rel=0.01
+    )
     assert [row for row in table if row["standing"] == "extrapolated"]
 
 
@@ -79,18 +83,22 @@ def test_every_run_has_its_cost_and_its_scores(finished: Finished) -> None:
     run_ids = set(finished.findings.table["run_id"])
     assert {row["run"] for row in rows(finished.page, "Runs: planned and measured")} == run_ids
     assert {row["run"] for row in rows(finished.page, "Scores of the runs")} == run_ids
-    assert all(row["measured x planned"] == "1.10" for row in rows(finished.page, "Runs: planned and measured"))
+    assert all(
+        row["measured x planned"] == "1.10" for row in rows(finished.page, "Runs: planned and measured")
+    )
 
 
 def test_the_ledger_counts_the_runs_of_the_fits(finished: Finished) -> None:
-    (used, *_) = rows(finished.page, "Ledger: every rule that decides which runs are fitted")
+    used, *_ = rows(finished.page, "Ledger: every rule that decides which runs are fitted")
     assert (used["rule"], used["runs"]) == ("used in the fits", "24")
 
 
 def test_influence_is_the_factor_by_which_the_ratio_changes_without_a_run(finished: Finished) -> None:
     table = influence_on_conclusion(finished.findings.main)
     assert table is not None and len(table) == 24
-    told = rows(finished.page, "Influence: by what the ratio is multiplied when a run, or its cell, is left out")
+    told = rows(
+        finished.page, "Influence: by what the ratio is multiplied when a run, or its cell, is left out"
+    )
     assert [row["run"] for row in told] == list(table["run_id"].head(len(told)))
     changes = table[["change_without_run", "change_without_cluster"]].abs().max(axis=1).dropna()
     assert np.all(np.diff(changes) <= 1e-12)
@@ -122,6 +130,8 @@ def test_recorded_overrides_stand_in_the_commands(finished: Finished) -> None:
         sweep_file="mine.yaml", settings=("fixed.learning_rate=1e-3",), accelerator="h200", num_devices=8
     )
     plan, launch, report = commands(finished.findings, recipe)
-    assert plan.startswith("scaling plan mine.yaml --set fixed.learning_rate=1e-3 --devices 8 --accelerator h200")
+    assert plan.startswith(
+        "scaling plan mine.yaml --set fixed.learning_rate=1e-3 --devices 8 --accelerator h200"
+    )
     assert launch.startswith("deepspeed --num_accelerators 8 launch mine.yaml --set fixed.learning_rate=1e-3")
     assert report.startswith("scaling report mine.yaml")

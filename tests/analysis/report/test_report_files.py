@@ -31,9 +31,7 @@ def test_the_same_sweep_gives_the_same_bytes(small: SweepFolder, tmp_path: Path)
     assert first == second
 
 
-def test_several_sweeps_share_a_page_and_keep_their_own_answers(
-    small: SweepFolder, tmp_path: Path
-) -> None:
+def test_several_sweeps_share_a_page_and_keep_their_own_answers(small: SweepFolder, tmp_path: Path) -> None:
     small.plan("Is it so?")
     other = SweepFolder(tmp_path / "runs" / "second")
     other.path.mkdir()

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from page_reader import read_page, rows, section
-from simulated_report import FEW_REFITS, add_runs, report_of
+from simulated_report import FEW_REFITS, WRITTEN, add_runs, report_of
 from simulated_sweep import SweepFolder
 
 from analysis.report.findings import find
+from analysis.report.page import compose
 from analysis.selection.holdout import unseal
 
 
@@ -44,11 +45,15 @@ def test_opened_runs_are_told_with_who_opened_them_and_how_they_were_predicted(
     opening = unseal(folder.path, held, held)
     findings = find(folder.path, "linear_probe.top1", FEW_REFITS)
     assert len(findings.main.selection.points) == 24 and not findings.holdout.sealed
-    page = read_page(report_of(folder, tmp_path, metric="linear_probe.top1"))
+    path = tmp_path / "report.html"
+    path.write_text(compose([findings], WRITTEN.isoformat())[0], encoding="utf-8")
+    page = read_page(path)
     assert f"{opening.opened_at}: opened by {opening.opened_by}" in section(page, "holdout").text
     told = {row["run"]: row for row in rows(page, "The holdout: predicted without it, and measured")}
     assert set(told) == set(held)
     for row in told.values():
-        inside = float(row["predicted lower"]) <= float(row["measured error"]) <= float(row["predicted upper"])
+        inside = (
+            float(row["predicted lower"]) <= float(row["measured error"]) <= float(row["predicted upper"])
+        )
         assert row["measured lies"] == ("inside" if inside else "outside")
         assert float(row["predicted error"]) == pytest.approx(float(row["measured error"]), rel=0.1)

@@ -32,14 +32,16 @@ def test_a_sweep_in_progress_says_what_is_missing(
     assert "o law is stated" in text and "Fitted to" not in text
 
 
-def test_one_objective_alone_gets_its_law_and_no_comparison(sweep_folder: SweepFolder, tmp_path: Path) -> None:
+def test_one_objective_alone_gets_its_law_and_no_comparison(
+    sweep_folder: SweepFolder, tmp_path: Path
+) -> None:
     add_runs(sweep_folder, ("superclass",))
     page = read_page(report_of(sweep_folder, tmp_path))
     assert "Nothing is compared, as all runs are of superclass" in section(page, "answer").text
     assert "Fitted to 12 runs with" in section(page, "answer").text
     assert "No ratio is stated" in section(page, "comparison").text
-    told = "Influence: by what the least error at the largest compute is multiplied when a run, or its cell, is left out"
-    assert rows(page, told)
+    what = "the least error at the largest compute"
+    assert rows(page, f"Influence: by what {what} is multiplied when a run, or its cell, is left out")
 
 
 def test_only_failures_are_named_with_their_reasons(sweep_folder: SweepFolder, tmp_path: Path) -> None:
@@ -87,7 +89,9 @@ def test_a_metric_that_no_run_has_is_said_to_be_missing(small: SweepFolder, tmp_
     assert "no finished run of superclass and clip has a captioning error (1 - cider)" in page.text.lower()
 
 
-def test_scores_by_two_protocols_within_an_objective_are_warned_of(small: SweepFolder, tmp_path: Path) -> None:
+def test_scores_by_two_protocols_within_an_objective_are_warned_of(
+    small: SweepFolder, tmp_path: Path
+) -> None:
     directory = RunDirectory(next(iter(sorted(small.path.glob("clip-*")))))
     record = directory.read_record()
     assert record is not None
