@@ -50,9 +50,10 @@ def show(*shown: Drawing | Block) -> None:
 
 
 def say(*told: str) -> None:
-    """Displays sentences below each other, in lines of at most WIDTH characters."""
+    """Displays sentences below each other, in lines of at most WIDTH characters; nothing where there are none."""
     lines = [textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False) for text in told]
-    _display({"text/plain": "\n".join(lines)})
+    if lines:
+        _display({"text/plain": "\n".join(lines)})
 
 
 def sentences(block: Paragraph | Points | Finding | Commands) -> tuple[str, ...]:

@@ -19,11 +19,6 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from analysis.design.assumed import assumed_beliefs
-from analysis.design.cells import Cell
-from analysis.design.simulated_folder import study_folder, write_simulated_folder
-from analysis.load import load_sweep
-
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "analysis/notebooks").glob("*.ipynb"))
 NAMES = [path.stem for path in NOTEBOOKS]
@@ -175,47 +170,10 @@ def test_a_fresh_execution_says_what_is_committed(path: Path, executed: Mapping[
         assert len(pictures(committed)) == len(pictures(fresh))
 
 
-@pytest.mark.slow
-def test_the_chinchilla_cell_speaks_where_the_points_are_absent() -> None:
-    from analysis.published.chinchilla import chinchilla_refit
-
-    (told,) = chinchilla_refit(ROOT / "no such folder").sentences()
-    assert "svg_extracted_data.csv" in told and "github.com" in told
-
-
 def test_numbers_may_differ_by_rounding_and_words_may_not() -> None:
     assert same_text("ratio 0.857 [0.801, 0.927] at 1.5e21", "ratio 0.86 [0.8, 0.93] at 1.5e21")
     assert not same_text("ratio 0.857 [0.801, 0.927]", "ratio 0.757 [0.801, 0.927]")
     assert not same_text("we cannot tell beyond 2.7e21", "we can tell beyond 2.7e21")
-
-
-def test_a_folder_with_runs_is_studied_as_it_is(tmp_path: Path) -> None:
-    (tmp_path / "mine/run").mkdir(parents=True)
-    (tmp_path / "mine/run/point.json").write_text("{}")
-    assert study_folder(tmp_path / "mine", tmp_path / "simulated") == tmp_path / "mine"
-    assert not (tmp_path / "simulated").exists()
-
-
-def test_a_simulated_folder_is_a_sweep_folder_and_the_same_each_time(tmp_path: Path) -> None:
-    seeds = {Cell(image_tower=tower, samples_seen=512_000_000): 2 for tower in ("vit_s16", "vit_b16")}
-    diverged = ("clip-vit_s16-512M-s1",)
-    for name in ("one", "other"):
-        write_simulated_folder(tmp_path / name, assumed_beliefs(), seeds, diverged=diverged)
-    write_simulated_folder(tmp_path / "one", assumed_beliefs(), seeds, diverged=diverged)
-    table = load_sweep(tmp_path / "one")
-    assert dict(table["status"].value_counts()) == {"done": 7, "diverged": 1}
-    assert table["train_flops"].notna().sum() == 7 and table["zero_shot.top1"].between(0, 1).sum() == 7
-    for path in sorted((tmp_path / "one").rglob("*.json")):
-        twin = tmp_path / "other" / path.relative_to(tmp_path / "one")
-        assert path.read_text().replace('"one"', '"other"') == twin.read_text()
-
-
-def test_a_simulation_is_not_written_over_runs_of_another_study(tmp_path: Path) -> None:
-    seeds = {Cell(image_tower="vit_s16", samples_seen=512_000_000): 1}
-    (tmp_path / "superclass-vit_l16-1.28B-s0").mkdir()
-    (tmp_path / "superclass-vit_l16-1.28B-s0/point.json").write_text("{}")
-    with pytest.raises(ValueError, match="not of this simulation"):
-        write_simulated_folder(tmp_path, assumed_beliefs(), seeds)
 
 
 if __name__ == "__main__":

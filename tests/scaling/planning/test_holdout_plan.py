@@ -10,6 +10,7 @@ import pytest
 from scaling.plan import Plan, plan_sweep, write_plan
 from scaling.planning.contract import plan_to_keep
 from scaling.planning.holdout import sealed_runs
+from scaling.planning.plan_notes import plan_notes
 from scaling.points import resolve_points
 from scaling.spec import SweepError, load_sweep
 
@@ -45,6 +46,12 @@ def test_a_rule_seals_every_point_that_matches_all_of_its_keys(planned: Planned)
         "superclass-vit_l16-512M",
         "clip-vit_l16-512M",
     ]
+
+
+def test_a_plan_says_which_runs_are_sealed(planned: Planned) -> None:
+    plan = planned("holdout: [{image_tower: vit_l16, samples_seen: 512M}]\n")
+    (note,) = [note for note in plan_notes(plan) if "--unseal" in note]
+    assert all(run_id in note for run_id in plan.holdout)
 
 
 def test_without_the_key_nothing_is_sealed(planned: Planned) -> None:
