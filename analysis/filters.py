@@ -46,7 +46,7 @@ def error_label(metric: str) -> str:
     task = task.replace("_", " ")
     if is_loss(metric):
         return "held-out loss (nats)" if task == "held out loss" else f"{task} loss (nats)"
-    return f"{task} error (1 - {name})"
+    return f"{task} error (1 - {name})" if name else f"{task} error"
 
 
 def select_points(

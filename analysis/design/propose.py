@@ -65,7 +65,7 @@ class Proposal:
                 f"{self.compute:.2g} FLOPs."
             )
         return (
-            f"{len(self.pairs)} pairs of runs for {self.device_hours:.3g} of {self.budget:.3g} device-hours: the ratio "
+            f"{len(self.pairs)} pairs of runs for {_hours(self.device_hours)} of {_hours(self.budget)} device-hours: the ratio "
             f"at {self.compute:.2g} FLOPs is expected at {self.after.text()}, now {self.before.text()}."
         )
 
@@ -161,3 +161,9 @@ def propose(
         before=precision_of(wanted, beliefs, design),
         pairs=tuple(pairs),
     )
+
+
+def _hours(hours: float) -> str:
+    """Three digits, whole from a hundred on: 0.932, 10,100."""
+    rounded = float(f"{hours:.3g}")
+    return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:g}"

@@ -1,4 +1,4 @@
-"""The comparison at equal compute in tables: ratio, form, nested laws, tuning, several metrics."""
+"""The comparison at equal compute in tables: ratio, form, nested laws, tuning."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from analysis.report.blocks import (
     words,
 )
 from analysis.report.findings import SweepFindings
+from analysis.report.metrics import metrics_table
 from analysis.wording import ABSENT, flops
 
 ROWS = 5  # computes of the ratio table over the shared range
@@ -33,7 +34,7 @@ def comparison_blocks(findings: SweepFindings) -> list[Block]:
     comparison = findings.main.comparison
     if comparison is None or comparison.ratio is None:
         reason = comparison.reason if comparison else "there are not two objectives with a law"
-        return [Paragraph(text=f"No ratio is stated: {reason}."), *_several(findings)]
+        return [Paragraph(text=f"No ratio is stated: {reason}."), metrics_table(findings)]
     blocks: list[Block] = [ratio_table(comparison)]
     blocks.append(form_table(findings))
     if comparison.nested:
@@ -42,7 +43,7 @@ def comparison_blocks(findings: SweepFindings) -> list[Block]:
         blocks.append(Paragraph(text=f"Nested laws were not tested: {comparison.nested_reason}."))
     notes = tuple(_sentence(note) for note in comparison.notes)
     blocks.append(Points(items=notes, lead="Tuning, pairing and failed runs."))
-    return [*blocks, *_several(findings)]
+    return [*blocks, metrics_table(findings)]
 
 
 def ratio_table(comparison: Comparison) -> Table:
@@ -181,45 +182,6 @@ def nested_table(comparison: Comparison) -> Table:
         rows=tuple(rows),
         note="Bootstrap p-values impose the hypothesis and flip clusters; those of F assume equal independent noise.",
     )
-
-
-def metrics_table(findings: SweepFindings) -> Table:
-    """One row per metric: ratio at the reference compute and p, also adjusted over the metrics."""
-    rows = []
-    for metric, study in findings.studies.items():
-        comparison, cells = study.comparison, [figure_cell(ABSENT, None)] * 4
-        reason = "not two objectives with a law"
-        if comparison is not None:
-            reason = comparison.reason or "compared"
-        if (
-            comparison is not None
-            and comparison.ratio is not None
-            and comparison.reference_compute is not None
-        ):
-            ratio, p_value = comparison.ratio_at(comparison.reference_compute), comparison.p_value
-            adjusted = findings.adjusted_p.get(metric)
-            cells = [
-                figure_cell(flops(comparison.reference_compute), comparison.reference_compute),
-                figure_cell(interval(ratio), ratio.estimate),
-                figure_cell(ABSENT if p_value is None else number(p_value), p_value),
-                figure_cell(ABSENT if adjusted is None else number(adjusted), adjusted),
-            ]
-        rows.append((words(metric), *cells, words(reason)))
-    names = ("at FLOPs", "ratio [95 %]", "p of equal errors", "p adjusted (Holm)")
-    return Table(
-        caption="All metrics that were studied",
-        columns=(text_column("metric"), *map(column, names), text_column("remark")),
-        rows=tuple(rows),
-        note=(
-            "Only error rates that both objectives were evaluated by are compared; losses measure different "
-            "things. Holm's "
-            "adjustment bounds the chance of any false rejection among the metrics."
-        ),
-    )
-
-
-def _several(findings: SweepFindings) -> list[Block]:
-    return [metrics_table(findings)]
 
 
 def _sentence(text: str) -> str:

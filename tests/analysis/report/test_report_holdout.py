@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 from page_reader import read_page, rows, section
 from simulated_report import FEW_REFITS, WRITTEN, add_runs, report_of
-from simulated_sweep import SweepFolder
+from simulated_sweep import SweepFolder, planned_cost, science
 
+from analysis.load import load_sweep
 from analysis.report.findings import find
 from analysis.report.page import compose
 from analysis.selection.holdout import unseal
+from analysis.study.study import study_metric
 
 
 @pytest.fixture
@@ -42,6 +45,8 @@ def test_opened_runs_are_told_with_who_opened_them_and_how_they_were_predicted(
     with_holdout: tuple[SweepFolder, list[str]], tmp_path: Path
 ) -> None:
     folder, held = with_holdout
+    sealed = dataclasses.replace(FEW_REFITS, sealed=frozenset(held))
+    blind = study_metric(load_sweep(folder.path), "linear_probe.top1", sealed)
     opening = unseal(folder.path, held, held)
     findings = find(folder.path, "linear_probe.top1", FEW_REFITS)
     assert len(findings.main.selection.points) == 24 and not findings.holdout.sealed
@@ -56,4 +61,18 @@ def test_opened_runs_are_told_with_who_opened_them_and_how_they_were_predicted(
             float(row["predicted lower"]) <= float(row["measured error"]) <= float(row["predicted upper"])
         )
         assert row["measured lies"] == ("inside" if inside else "outside")
-        assert float(row["predicted error"]) == pytest.approx(float(row["measured error"]), rel=0.1)
+        fit = blind.sides[row["objective"]].fit
+        assert fit is not None and not set(fit.observations.run_ids) & set(held)
+        predicted = fit.found.predict(**covariates_of(row["objective"], fit.form.covariates))
+        assert float(row["predicted error"]) == pytest.approx(float(predicted), rel=2e-3)
+
+
+def covariates_of(objective: str, names: tuple[str, ...]) -> dict[str, float]:
+    """Those of the cell that is set aside."""
+    cost = planned_cost(science(objective, "vit_tiny8", 65_536))
+    known = {
+        "parameters": cost.parameters["image_tower"],
+        "samples_seen": 65_536,
+        "train_flops": cost.train_flops,
+    }
+    return {name: float(known[name]) for name in names}
