@@ -101,8 +101,15 @@ def _prepare(options: argparse.Namespace, rank: Rank, has_cuda: bool) -> tuple[l
         ranks_per_node=rank.local_num_ranks,
         device=device_here(name, rank.local_num_ranks),
     )
-    sealed, calibration = sealed_runs(sweep, points), measure(folder)
-    plan = plan_sweep(points, name, question=sweep.question, holdout=sealed, calibration=calibration)
+    plan = plan_sweep(
+        points,
+        name,
+        question=sweep.question,
+        holdout=sealed_runs(sweep, points),
+        sweep_file=str(sweep.path),
+        settings=sweep.settings,
+        calibration=measure(folder),
+    )
     chosen = [point for point in points if fnmatch.fnmatch(point.run_id, options.only)]
     if not chosen:
         known = "\n  ".join(point.run_id for point in points)

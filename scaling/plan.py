@@ -53,6 +53,8 @@ class Plan(_Frozen):
     plan_version: int = PLAN_VERSION
     sweep: str
     question: str
+    sweep_file: str | None = None  # as it was given; None: of no file
+    settings: tuple[str, ...] = ()  # "key=value" overrides that were laid over it
     accelerator: str
     num_devices: int
     points: tuple[PlannedPoint, ...]  # cheapest first
@@ -90,6 +92,8 @@ def plan_sweep(
     *,
     question: str = "",
     holdout: tuple[str, ...] = (),
+    sweep_file: str | None = None,
+    settings: tuple[str, ...] = (),
     calibration: Calibration = NO_CALIBRATION,
     accelerators: Mapping[str, Accelerator] = ACCELERATORS,
 ) -> Plan:
@@ -100,6 +104,8 @@ def plan_sweep(
     return Plan(
         sweep=points[0].sweep,
         question=question,
+        sweep_file=sweep_file,
+        settings=settings,
         accelerator=device.name,
         num_devices=points[0].placement.num_ranks,
         points=planned,

@@ -59,6 +59,7 @@ class Sweep(_Frozen):
     data: DataSection = DataSection()
     evaluate: EvaluateSection = EvaluateSection()
     path: Path
+    settings: tuple[str, ...] = ()  # the "key=value" overrides that were laid over the file
 
 
 def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
@@ -67,7 +68,7 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     for override in overrides:
         apply_override(raw, override, top_level=TOP_LEVEL_KEYS, fields=SCIENCE_KEYS | PLACEMENT_KEYS)
     try:
-        return _typed_sweep(raw, path)
+        return _typed_sweep(raw, path).model_copy(update={"settings": tuple(overrides)})
     except SweepError as error:
         raise SweepError(f"{path}: {error}") from error.__cause__
 

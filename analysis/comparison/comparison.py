@@ -16,6 +16,7 @@ from analysis.comparison.nested import NestedTest
 from analysis.comparison.ratio import RatioBand
 from analysis.comparison.sentence import Finding, sentence
 from analysis.comparison.tuning import TuningBudget
+from analysis.filters import error_label
 from analysis.forms.form import Floats
 from analysis.intervals.interval import LEVEL, Band, Interval
 from analysis.intervals.wild import NUM_REFITS
@@ -95,6 +96,11 @@ class Comparison:
             return None
         return Finding.of(self.ratio, self.ratio_beyond, self.reference_compute)
 
+    @property
+    def _error(self) -> str:
+        """The metric in words."""
+        return error_label(self.metric) if self.metric else ""
+
     def sentence(self) -> str:
         """The conclusion in one sentence."""
-        return sentence(self.studied, self.rival, self.metric, self.finding, self.reason)
+        return sentence(self.studied, self.rival, self._error, self.finding, self.reason)

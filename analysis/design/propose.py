@@ -65,8 +65,8 @@ class Proposal:
                 f"{self.compute:.2g} FLOPs."
             )
         return (
-            f"{len(self.pairs)} pairs of runs for {_hours(self.device_hours)} of {_hours(self.budget)} device-hours: the ratio "
-            f"at {self.compute:.2g} FLOPs is expected at {self.after.text()}, now {self.before.text()}."
+            f"{len(self.pairs)} pairs of runs for {_hours(self.device_hours)} of {_hours(self.budget)} device-hours: "
+            f"the ratio at {self.compute:.2g} FLOPs is expected at {self.after.text()}, now {self.before.text()}."
         )
 
 

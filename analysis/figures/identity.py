@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -32,9 +33,11 @@ class Quantity:
     sources: tuple[str, ...] = ()  # of the measurement, which compare with the plan; () = any
 
 
+LEGEND = "One marker per finished run; on the dashed line it cost what was planned at its launch."
 COSTS = (
     Quantity(name="device_hours", label="device-hours", unit=1.0),
     Quantity(name="peak_memory_bytes", label="peak memory per device (GB)", unit=1e9, sources=("allocator",)),
+    Quantity(name="data_bytes", label="data read (GB)", unit=1e9),
 )
 
 
@@ -60,7 +63,7 @@ def predicted_versus_measured_cost(
     return Drawing(
         name=file_name("predicted_versus_measured_cost", width),
         title="Predicted and measured cost",
-        caption=f"One marker per finished run; on the dashed line it cost what was planned at its launch. {message}",
+        caption=" ".join([LEGEND, message, *_caveats([cost.name for cost in shown], table)]),
         alt=message,
         figure=figure,
         data=data,
@@ -115,6 +118,29 @@ def cost_data(table: pd.DataFrame) -> pd.DataFrame:
         columns = {"predicted": runs[planned] / cost.unit, "measured": runs[measured] / cost.unit}
         frames.append(runs[["run_id", "objective", "image_tower"]].assign(quantity=cost.label, **columns))
     return pd.concat([frame for frame in frames if len(frame)] or frames, ignore_index=True)[COLUMNS]
+
+
+def _caveats(shown: Sequence[str], table: pd.DataFrame) -> list[str]:
+    """What keeps a panel from comparing like with like, and why runs are left out of it."""
+    caveats = []
+    if "peak_memory_bytes" in shown:
+        caveats.append(
+            "Memory is the device's: planned with an allowance for fragmentation, which an allocator does not count; "
+            "what is offloaded to the host is in neither."
+        )
+    sources = table.get(SOURCE, pd.Series(dtype=object)).dropna()
+    left_out = int((~sources.isin(("", "allocator"))).sum())
+    if left_out:
+        caveats.append(
+            f"Memory is compared where an allocator counted it: {words.counted(left_out, 'run')} measured a resident "
+            "set instead, in which are Python, its libraries, the loader's memory and all that is offloaded."
+        )
+    if "data_bytes" in shown:
+        caveats.append(
+            "Data read is planned by the mean size of a sample in the shards' files and measured sample by sample, "
+            "without the files' tables of contents and after unpacking."
+        )
+    return caveats
 
 
 def _draw(axes: Axes, rows: pd.DataFrame, label: str, looks: style.Looks, page: style.Page) -> list[Label]:

@@ -14,6 +14,7 @@ from analysis.figures.drawing import Drawing
 from analysis.figures.error import error_versus_compute
 from analysis.figures.fan import forward_fan
 from analysis.figures.identity import cost_data, held_out, predicted_versus_measured_cost
+from analysis.figures.influence import influence_bars
 from analysis.figures.isoflop import isoflop_valleys
 from analysis.figures.profiles import profile_panels
 from analysis.figures.ratio import ratio_versus_compute
@@ -100,6 +101,41 @@ def law_figures(findings: SweepFindings) -> list[Figure]:
     if any(levels.values()):
         figures.append(at_both_widths(lambda *, width: isoflop_valleys(study, levels, width=width)))
     return [*figures, at_both_widths(lambda *, width: residual_panels(study, width=width))]
+
+
+def isoflop_figures(findings: SweepFindings) -> list[Figure]:
+    """Valleys of runs of equal training compute; none where no level has enough towers."""
+    levels, study = isoflop_fits(findings.main), findings.main
+    if not any(levels.values()):
+        return []
+    return [at_both_widths(lambda *, width: isoflop_valleys(study, levels, width=width))]
+
+
+def influence_figures(findings: SweepFindings) -> list[Figure]:
+    """What leaving out a cell does to the ratio, per objective; none where no ratio is stated."""
+    table, comparison, seen = findings.influence, findings.main.comparison, looks(findings)
+    if (
+        table is None
+        or comparison is None
+        or comparison.ratio is None
+        or comparison.reference_compute is None
+    ):
+        return []
+    ratio = comparison.ratio_at(comparison.reference_compute).estimate
+    changes = ["change_without_run", "change_without_cluster"]
+    doublings = table.assign(**{name: table[name] / np.log(2) for name in changes})
+    return [
+        _influence(rows.reset_index(drop=True), str(name), float(np.log2(ratio)), seen)
+        for name, rows in doublings.groupby("objective", sort=False)
+    ]
+
+
+def _influence(rows: pd.DataFrame, objective: str, estimate: float, seen: Looks) -> Figure:
+    return at_both_widths(
+        lambda *, width: influence_bars(
+            rows, objective, "log2 of the ratio", seen, estimate=estimate, unit="doublings", width=width
+        )
+    )
 
 
 def profile_figures(findings: SweepFindings) -> list[Figure]:

@@ -56,7 +56,7 @@ def _laws(findings: SweepFindings, prefix: str) -> Section:
     return Section(
         identifier=f"{prefix}laws",
         title="Fitted laws and the evidence for them",
-        blocks=(*blocks, *pictures.law_figures(findings)),
+        blocks=(*blocks, *pictures.law_figures(findings), *pictures.isoflop_figures(findings)),
     )
 
 
@@ -86,7 +86,12 @@ def _trust(findings: SweepFindings, prefix: str) -> Section:
         title="What the conclusion hangs on",
         sections=(
             _section(f"{prefix}ledger", "Which runs entered, and by which rule", ledger_table(findings)),
-            _section(f"{prefix}influence", "Single runs and cells", *influence_blocks(findings)),
+            _section(
+                f"{prefix}influence",
+                "Single runs and cells",
+                *influence_blocks(findings),
+                *pictures.influence_figures(findings),
+            ),
             _section(
                 f"{prefix}holdout",
                 "Holdout",

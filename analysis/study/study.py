@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.comparison.compare import CompareOptions, Comparison, compare
 from analysis.comparison.side import Side
 from analysis.comparison.tuning import TuningBudget
-from analysis.filters import Selection, error_label, is_loss, select_points
+from analysis.filters import Selection, is_loss, select_points
 from analysis.fitting.fit import Fit, FitStatus
 from analysis.fitting.options import FitOptions
 from analysis.forms.form import Form
@@ -187,7 +187,7 @@ def _sides(table: pd.DataFrame, sides: Sequence[ObjectiveStudy], metric: str) ->
             objective=side.objective,
             fit=side.fit,
             menu=side.menu,
-            metric=error_label(metric),
+            metric=metric,
             kind="loss" if is_loss(metric) else "error",
             failed=failed_runs(table, side.objective, side.fit.form.covariates),
         )

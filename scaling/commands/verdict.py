@@ -124,6 +124,9 @@ def report(
     runs: Runs = Path("runs"),
     output: Annotated[Path | None, typer.Option(help="default: RUNS/<sweep>/report.html")] = None,
     metric: MetricName = None,
+    figures: Annotated[
+        bool, typer.Option("--figures/--no-figures", help="save every figure as files beside the page")
+    ] = True,
     unseal: Annotated[
         bool, typer.Option("--unseal", help="open the holdout of the sweeps, on record, and fit to it")
     ] = False,
@@ -144,8 +147,10 @@ def report(
             opening = open_holdout(folder, holdout, list(table.loc[table["status"] == "done", "run_id"]))
             Console().print(f"opened by {opening.opened_by}: {', '.join(opening.run_ids)}", soft_wrap=True)
         if tensorboard:
-            Console().print(f"tensorboard --logdir {write_tensorboard(folder, table)}", soft_wrap=True)
-    written = write_report(folders, output or folders[0] / "report.html", metric=metric)
+            write_tensorboard(folder, table)
+            Console().print(f"tensorboard --logdir {folder}", soft_wrap=True)
+    page = output or folders[0] / "report.html"
+    written = write_report(folders, page, metric=metric, save_figures=figures)
     Console().print(f"report: {written}", soft_wrap=True)
 
 

@@ -44,6 +44,8 @@ def requested_plan(sweep: Sweep, request: PlanRequest) -> Plan:
         request.accelerator,
         question=sweep.question,
         holdout=sealed_runs(sweep, points),
+        sweep_file=str(sweep.path),
+        settings=sweep.settings,
         calibration=_calibration(request, sweep.name),
         accelerators=known,
     )

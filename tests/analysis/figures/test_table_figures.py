@@ -27,6 +27,17 @@ def test_costs_compare_only_runs_with_both_and_memory_only_where_an_allocator_co
     assert memory["predicted"].between(20, 70).all()  # GB
 
 
+def test_what_keeps_costs_from_comparing_like_with_like_is_told() -> None:
+    table = with_memory(sweep_table(seeds=1))
+    table.loc[0, "measured_memory_source"] = "resident set"
+    table["planned_data_bytes"], table["measured_data_bytes"] = 20e9, 19e9
+    drawing = predicted_versus_measured_cost(table, LOOKS)
+    assert (drawing.data.loc[drawing.data["quantity"] == "data read (GB)", "measured"] == 19).all()
+    assert "1 run measured a resident set instead" in drawing.caption
+    assert "what is offloaded to the host is in neither" in drawing.caption
+    assert "Measured data read: 0.95 x planned" in drawing.alt
+
+
 def test_the_words_of_the_cost_figure_state_measured_over_planned() -> None:
     table = sweep_table(seeds=1)
     table["measured_device_hours"] = 1.3 * table["planned_device_hours"]
