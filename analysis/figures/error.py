@@ -66,7 +66,8 @@ def _draw(
     """Draw one panel; its labels."""
     looks = style.looks_of(study.table, list(study.sides))
     runs = runs[runs["objective"].isin(names)]
-    axes.set(xscale="log", yscale="log", xlabel=lettering.flops_label(page), ylabel=error_label(study.metric))
+    axes.set(xscale="log", yscale="log", ylabel=error_label(study.metric))
+    axes.set_xlabel(lettering.flops_label(page, len(axes.figure.axes)))
     notes = [note for name in names for note in draw_frontier(axes, name, curves[name], page, looks)]
     draw_runs(axes, runs, page, looks)
     draw_pareto(axes, runs, page, looks)

@@ -9,9 +9,9 @@ from analysis.figures.style import FLOPS_LABEL, Page
 _READABLE = 4.5  # contrast of small text on white (WCAG 2.2, 1.4.3)
 
 
-def flops_label(page: Page) -> str:
-    """The label of a compute axis with its convention, on two lines where one is too narrow."""
-    return FLOPS_LABEL if page.inches > 4 else FLOPS_LABEL.replace(" (", "\n(")
+def flops_label(page: Page, panels: int = 1) -> str:
+    """The label of a compute axis with its convention, on two lines where one of so many panels is too narrow."""
+    return FLOPS_LABEL if page.inches / panels > 4 else FLOPS_LABEL.replace(" (", "\n(")
 
 
 def wrapped(text: str, page: Page, share: float = 0.8) -> str:
