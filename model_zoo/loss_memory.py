@@ -24,12 +24,8 @@ BACKWARD_MATRICES = 4
 class LossMemory:
     """What taking the loss of a rank's samples holds, in bytes."""
 
-    logits: (
-        int  # of the classification head: its block, and the copy of its weight in the precision of products
-    )
-    head_gradient: (
-        int  # of the head's weight and bias; from its forward pass on unless the logits are recomputed
-    )
+    logits: int  # of the classification head: its block, and the copy of its weight in the precision of products
+    head_gradient: int  # of the head's weight and bias; from its forward pass on unless the logits are recomputed
     similarity_forward: int
     similarity_backward: int
     gathered: int  # embeddings of all ranks, and their gradients

@@ -17,13 +17,9 @@ class Accelerator:
     peak_bf16_flops: float  # per second, matrix units, dense (half of what data sheets print "with sparsity")
     peak_fp32_flops: float  # per second, without TF32
     memory_bytes: float
-    link_bytes_per_second: (
-        float  # one way, to another device of the same machine; data sheets print both ways
-    )
+    link_bytes_per_second: float  # one way, to another device of the same machine; data sheets print both ways
     source: str
-    usd_per_hour: float | None = (
-        None  # of renting one; none in our table, as prices differ by seller and month
-    )
+    usd_per_hour: float | None = None  # of renting one; none in our table, as prices differ by seller and month
 
     @property
     def is_apart(self) -> bool:

@@ -60,9 +60,7 @@ class PlannedCost(_Frozen):
     train_flops: int  # of the whole run, model FLOPs (no recomputation)
     steps: int
     accelerator: str
-    utilisation: (
-        float  # share of the accelerator's dense peak that hardware FLOPs reach (older records: model FLOPs)
-    )
+    utilisation: float  # share of the accelerator's dense peak that hardware FLOPs reach (older records: model FLOPs)
     device_hours: float
     hardware_flops_per_sample: dict[str, int] = Field(
         default_factory=dict

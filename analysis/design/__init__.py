@@ -11,40 +11,6 @@ propose     pairs to train next under a budget, with where the study stands afte
 assumed     laws for a study that has not run yet
 shapes      shapes of a study and what each is worth
 tables      rows of text for a report and a terminal
+simulated_runs     runs drawn around two laws, so that the truth is known
+simulated_folder   the same as a sweep folder, through the real records
 """
-
-from analysis.design.assumed import assumed_beliefs
-from analysis.design.beliefs import Belief, Beliefs
-from analysis.design.cells import Cell, Design
-from analysis.design.greedy import Candidate
-from analysis.design.noise import Noise, noise_of
-from analysis.design.precision import Precision, precision
-from analysis.design.propose import Proposal, candidates, measured_flops_per_hour, propose, propose_for
-from analysis.design.shapes import DEFAULT_SHAPE, StudyShape, expected_precision, study_shapes
-from analysis.design.tables import default_reason, design_table, proposal_table, text_table
-
-__all__ = [
-    "DEFAULT_SHAPE",
-    "Belief",
-    "Beliefs",
-    "Candidate",
-    "Cell",
-    "Design",
-    "Noise",
-    "Precision",
-    "Proposal",
-    "StudyShape",
-    "assumed_beliefs",
-    "candidates",
-    "default_reason",
-    "design_table",
-    "expected_precision",
-    "measured_flops_per_hour",
-    "noise_of",
-    "precision",
-    "proposal_table",
-    "propose",
-    "propose_for",
-    "study_shapes",
-    "text_table",
-]

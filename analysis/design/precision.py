@@ -27,9 +27,7 @@ from analysis.intervals.interval import LEVEL, Interval, no_interval
 from analysis.intervals.wild import MIN_CLUSTERS
 
 METHOD = "delta method"
-LEAST_CURVATURE = (
-    1e-14  # of the largest eigenvalue of a scaled J'MJ: what the fit's limit on the Jacobian squares to
-)
+LEAST_CURVATURE = 1e-14  # of the largest eigenvalue of a scaled J'MJ: what the fit's limit on the Jacobian squares to
 VAGUE = 30.0  # standard deviation of a very weak prior on every theta, by which designs that determine nothing compare
 
 
@@ -38,9 +36,7 @@ class Precision:
     """How well a design would determine ln r at a compute."""
 
     log_ratio: float
-    spread: (
-        float  # standard deviation of the estimated ln r over repetitions of the study; inf: not determined
-    )
+    spread: float  # standard deviation of the estimated ln r over repetitions of the study; inf: not determined
     degrees_of_freedom: float  # of the t reference
     reason: str = ""  # why no interval will be stated
 

@@ -24,9 +24,7 @@ COEFFICIENTS = (
     "skew",
 )  # of 1, x, x**2, x**3 with x = ln(covariate / reference)
 FARTHEST_COEFFICIENT = 1e6  # in largest errors
-OFF_CENTRE = (
-    0.15  # of the range of ln(covariate): a bottom nearer to either end rests on one side of the valley
-)
+OFF_CENTRE = 0.15  # of the range of ln(covariate): a bottom nearer to either end rests on one side of the valley
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -32,9 +32,7 @@ NEAR_STEPS, FAR_STEPS = (
 )  # values within REACH standard errors, and on each side on to the end of the form
 REACH = 4.0  # standard errors
 REFINEMENTS, REFINED = 2, 9  # rounds of further values between those on either side of the threshold
-BETTER = (
-    0.01  # share of the threshold's rise by which the profile must undercut the fit to call it into question
-)
+BETTER = 0.01  # share of the threshold's rise by which the profile must undercut the fit to call it into question
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -34,9 +34,7 @@ from scaling.sweep.field_types import (
 from scaling.sweep.science_rules import check_science, defaults_that_follow
 from scaling.units import format_quantity
 
-UNRESOLVED = (
-    "unresolved"  # stands for the content of a file of a point that was planned before the file existed
-)
+UNRESOLVED = "unresolved"  # stands for the content of a file of a point that was planned before the file existed
 
 COMPUTED_FIELDS = frozenset({"data_digest", "vocabulary_size", "vocabulary_digest", "label_counts_digest"})
 """Fields that the harness reads from the sweep's data; a sweep file never writes them."""

@@ -25,9 +25,7 @@ from scaling.data.stream.lenient_reading import SizedReader
 from scaling.data.stream.shard_files import MAKE_AGAIN, DamagedShard, find_damage, read_index
 from scaling.data.stream.sources import StreamSource
 
-TRIALS = (
-    2  # of a shard that comes damaged; a store that fails likewise is asked as often by streaming's retry
-)
+TRIALS = 2  # of a shard that comes damaged; a store that fails likewise is asked as often by streaming's retry
 
 _log = logging.getLogger(__name__)
 

@@ -36,12 +36,8 @@ CANONICAL_NODES = 8
 """The order is drawn as if there were this many machines, so that it does not depend on how many there are."""
 
 SHUFFLE_BLOCK = 1 << 18  # samples; streaming's own default for few canonical nodes
-SAMPLING_GRANULE = (
-    256  # samples of a shard drawn at once in mixtures; one at a time takes minutes for 100M samples
-)
-FETCHES_PER_TIMEOUT = (
-    3  # an attempt to fetch a shard may take this part of the workers' timeout, and so is named
-)
+SAMPLING_GRANULE = 256  # samples of a shard drawn at once in mixtures; one at a time takes minutes for 100M samples
+FETCHES_PER_TIMEOUT = 3  # an attempt to fetch a shard may take this part of the workers' timeout, and so is named
 
 
 class DataExhausted(RuntimeError):
@@ -58,9 +54,7 @@ class StreamSettings:
     image_size: int
     augmentation: Augmentation
     captions: CaptionSettings
-    unique_samples: int = (
-        0  # the first shards that hold as many, of all sources in proportion; 0 = everything
-    )
+    unique_samples: int = 0  # the first shards that hold as many, of all sources in proportion; 0 = everything
     cache_limit: int | None = None  # bytes that the shards of all remotes may take on this machine
     shuffle_algorithm: str = "py1e"
     bad_samples: BadSamples = "skip"

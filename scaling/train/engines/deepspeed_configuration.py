@@ -12,9 +12,7 @@ PERSISTENT_ELEMENTS = 100_000
 """Parameters up to this size stay whole on every rank in stage 3; DeepSpeed's default. Above 0, or what an objective
 changes after a step (a logit scale) would not be there to be changed."""
 
-LIVE_ELEMENTS = (
-    1_000_000_000  # gathered at once, and far enough apart to be released between uses; DeepSpeed's default
-)
+LIVE_ELEMENTS = 1_000_000_000  # gathered at once, and far enough apart to be released between uses; DeepSpeed's default
 SUB_GROUP_ELEMENTS = 1_000_000_000  # that AdamW steps at once in stage 3; DeepSpeed's default
 
 

@@ -10,27 +10,22 @@ import pandas as pd
 import pytest
 
 from analysis.comparison.side import Side
-from analysis.design import (
-    Belief,
-    Candidate,
-    Cell,
-    Design,
+from analysis.design.assumed import assumed_beliefs
+from analysis.design.beliefs import Belief
+from analysis.design.cells import Cell, Design, grid
+from analysis.design.greedy import MOST_SEEDS, Candidate
+from analysis.design.precision import precision
+from analysis.design.propose import (
+    H100_FLOPS_PER_HOUR,
     Proposal,
-    assumed_beliefs,
     candidates,
     measured_flops_per_hour,
-    precision,
-    proposal_table,
     propose,
     propose_for,
-    study_shapes,
-    text_table,
 )
-from analysis.design.cells import grid
-from analysis.design.greedy import MOST_SEEDS
-from analysis.design.propose import H100_FLOPS_PER_HOUR
-from analysis.design.shapes import SAMPLES_SEEN, TOWERS
+from analysis.design.shapes import SAMPLES_SEEN, TOWERS, study_shapes
 from analysis.design.simulate import simulate
+from analysis.design.tables import proposal_table, text_table
 from analysis.fitting.fit import fit_form
 from analysis.fitting.observations import Observations
 from analysis.fitting.options import FitOptions
@@ -140,7 +135,7 @@ def test_a_study_with_fits_gets_a_proposal_from_its_own_residuals() -> None:
     found = propose_for(*simulated_sides(), grid(TOWERS, SAMPLES_SEEN), budget=1500.0, compute=COMPUTE)
     assert found.before.half_width() > found.after.half_width()
     assert found.noise.source.startswith("residuals of the fits")
-    assert "1.5e+03 device-hours" in found.sentence() and "[" in found.sentence()
+    assert "1,500 device-hours" in found.sentence() and "[" in found.sentence()
 
 
 def test_the_finished_runs_of_both_sides_are_the_design() -> None:

@@ -9,19 +9,12 @@ import pytest
 
 from analysis.comparison.compare import CompareOptions, compare
 from analysis.comparison.side import Side
-from analysis.design import (
-    DEFAULT_SHAPE,
-    Belief,
-    Beliefs,
-    Cell,
-    assumed_beliefs,
-    default_reason,
-    design_table,
-    expected_precision,
-    precision,
-    study_shapes,
-)
-from analysis.design.shapes import ExpectedShape
+from analysis.design.assumed import assumed_beliefs
+from analysis.design.beliefs import Belief, Beliefs
+from analysis.design.cells import Cell
+from analysis.design.precision import precision
+from analysis.design.shapes import DEFAULT_SHAPE, ExpectedShape, expected_precision, study_shapes
+from analysis.design.tables import default_reason, design_table
 from analysis.fitting.fit import fit_form
 from analysis.fitting.observations import Observations
 from analysis.fitting.options import FitOptions
