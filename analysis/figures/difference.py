@@ -8,10 +8,11 @@ from matplotlib.axes import Axes
 
 from analysis.comparison.compare import Comparison
 from analysis.figures import key, style, words
+from analysis.figures.comparison_panel import comparison_panel
 from analysis.figures.comparison_words import comparison_facts, comparison_name
 from analysis.figures.drawing import Drawing, file_name
-from analysis.figures.labels import Label, place_labels
-from analysis.figures.layout import REFERENCE, compute_axis, empty_panel, panel_figure
+from analysis.figures.labels import Label
+from analysis.figures.layout import REFERENCE, compute_axis
 from analysis.figures.lettering import text_colour
 from analysis.figures.provenance import provenance
 from analysis.figures.regions import draw_unidentified
@@ -34,16 +35,6 @@ def difference_versus_compute(
 ) -> Drawing:
     """The difference of errors at equal compute with its simultaneous band, and where the frontiers may cross."""
     page, data = style.PAGES[width], difference_data(comparison)
-    with style.house_style(page):
-        figure, (axes,) = panel_figure(page, 1)
-        labels: list[Label] = []
-        if data.empty:
-            text = f"{comparison.studied} and {comparison.rival} cannot be compared: {comparison.reason}"
-            empty_panel(axes, text, page)
-        else:
-            labels = _draw(axes, comparison, data, looks, page)
-            key.add_key(figure, page, [_entries(comparison, data, looks, page)])
-        place_labels(figure, {axes: labels})
     message = _message(comparison, data)
     return Drawing(
         name=file_name(f"{comparison_name(comparison)}_difference", width),
@@ -53,7 +44,7 @@ def difference_versus_compute(
             f"frontiers; below 0 {comparison.studied} is better. The band holds for all computes at once. {message}"
         ),
         alt=message,
-        figure=figure,
+        figure=comparison_panel(comparison, data, looks, page, _draw, _entries),
         data=data,
         provenance=provenance(**comparison_facts(comparison)),
     )

@@ -8,10 +8,11 @@ from matplotlib.axes import Axes
 
 from analysis.comparison.compare import Comparison
 from analysis.figures import key, style, words
+from analysis.figures.comparison_panel import comparison_panel
 from analysis.figures.comparison_words import comparison_facts, comparison_name
 from analysis.figures.drawing import Drawing, file_name
-from analysis.figures.labels import Label, place_labels
-from analysis.figures.layout import REFERENCE, compute_axis, empty_panel, panel_figure, reference_label
+from analysis.figures.labels import Label
+from analysis.figures.layout import REFERENCE, compute_axis, reference_label
 from analysis.figures.provenance import provenance
 from analysis.figures.regions import Mask, draw_extrapolated, draw_open_ends, draw_unidentified
 from analysis.filters import error_label
@@ -26,22 +27,12 @@ def ratio_versus_compute(
 ) -> Drawing:
     """The equal-compute ratio with its band: open ends as arrows, unidentified hatched, extrapolation shaded."""
     page, data = style.PAGES[width], ratio_data(comparison)
-    with style.house_style(page):
-        figure, (axes,) = panel_figure(page, 1)
-        labels: list[Label] = []
-        if data.empty:
-            text = f"{comparison.studied} and {comparison.rival} cannot be compared: {comparison.reason}"
-            empty_panel(axes, text, page)
-        else:
-            labels = _draw(axes, comparison, data, looks, page)
-            key.add_key(figure, page, [_entries(comparison, data, looks, page)])
-        place_labels(figure, {axes: labels})
     return Drawing(
         name=file_name(f"{comparison_name(comparison)}_ratio", width),
         title=f"Compute of {comparison.studied} / {comparison.rival} at equal {error_label(comparison.metric)}",
         caption=_caption(comparison, data),
         alt=_alt(comparison, data),
-        figure=figure,
+        figure=comparison_panel(comparison, data, looks, page, _draw, _entries),
         data=data,
         provenance=provenance(**comparison_facts(comparison)),
     )

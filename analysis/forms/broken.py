@@ -15,9 +15,10 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.special import expit
 
-from analysis.forms.floored import Floored, floor_formula, floor_name
+from analysis.forms.floored import floor_formula, floor_name
 from analysis.forms.form import Floats
-from analysis.forms.projection import grid, log_exponent_axes
+from analysis.forms.projection import log_exponent_axes
+from analysis.forms.single import SingleCovariate
 from analysis.forms.terms import LARGEST, exponent_bounds, with_term_bounds
 
 GRID_EXPONENTS, GRID_BREAKS = 12, 10
@@ -27,11 +28,8 @@ LEAST_SMOOTHNESS, MOST_SMOOTHNESS = 0.002, 1.0  # likewise: a kink between two p
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class BrokenPower(Floored):
+class BrokenPower(SingleCovariate):
     """A power whose exponent changes at one break; the break is in references, the smoothness in e-folds."""
-
-    covariate: str
-    fixed_floor: float | None = None
 
     @property
     def name(self) -> str:
@@ -46,11 +44,6 @@ class BrokenPower(Floored):
         return f"error = {floor_formula(self.fixed_floor)}{law}, z = {self.covariate} / reference"
 
     @property
-    def covariates(self) -> tuple[str, ...]:
-        """The one covariate."""
-        return (self.covariate,)
-
-    @property
     def shape_parameters(self) -> tuple[str, ...]:
         """scale, exponent_before, exponent_after, break, smoothness."""
         return ("scale", "exponent_before", "exponent_after", "break", "smoothness")
@@ -59,14 +52,6 @@ class BrokenPower(Floored):
     def least_values(self) -> Mapping[str, int]:
         """A break needs more scales than a power."""
         return {self.covariate: SCALES_PER_BREAK}
-
-    def with_floor(self, floor: float) -> BrokenPower:
-        """The same power above a fixed floor."""
-        return dataclasses.replace(self, fixed_floor=floor)
-
-    def predict(self, theta_RP: Floats, x_NK: Floats) -> Floats:
-        """Errors [R, N]."""
-        return self.derivatives(theta_RP, x_NK)[0]
 
     def derivatives(self, theta_RP: Floats, x_NK: Floats) -> tuple[Floats, Floats]:
         """Errors [R, N] and derivatives [R, N, P]."""
@@ -93,10 +78,7 @@ class BrokenPower(Floored):
         exponents, span = log_exponent_axes(x_NK, GRID_EXPONENTS)[0], float(np.ptp(x_NK))
         breaks = np.linspace(x_NK.min(), x_NK.max(), GRID_BREAKS + 2)[1:-1]
         axes = [exponents, exponents, breaks, np.log(np.asarray(SMOOTHNESSES) * span)]
-        grid_GL = grid(axes)
-        theta_GP = np.concatenate([np.zeros((len(grid_GL), 1)), grid_GL], axis=1)
-        basis_GN1 = self.with_floor(0.0).predict(theta_GP, x_NK)[..., None]
-        return self.projected(basis_GN1, error_N, weight_N, grid_GL, axes, count)
+        return self.seeds_on(axes, x_NK, error_N, weight_N, count)
 
     def bounds(self, x_NK: Floats, error_N: Floats) -> tuple[Floats, Floats]:
         """The break within the points, the smoothness between a kink and no break."""

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from analysis.forms.floored import Floored, floor_formula, floor_name
+from analysis.forms.floored import floor_formula, floor_name
 from analysis.forms.form import Floats, Form
 from analysis.forms.powers import PowerSum
-from analysis.forms.projection import grid, log_exponent_axes
+from analysis.forms.projection import log_exponent_axes
+from analysis.forms.single import SingleCovariate
 from analysis.forms.terms import LARGEST, with_term_bounds
 
 FARTHEST_SHIFT = 1e3  # beyond the points: smaller is a power, larger an exponential
@@ -23,11 +24,8 @@ GRID_SHIFTS = 24
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ShiftedPower(Floored):
+class ShiftedPower(SingleCovariate):
     """floor + scale ((x + shift) / (reference + shift))**-exponent; the shift is in references."""
-
-    covariate: str
-    fixed_floor: float | None = None
 
     @property
     def name(self) -> str:
@@ -42,11 +40,6 @@ class ShiftedPower(Floored):
         return f"error = {floor_formula(self.fixed_floor)}{power}"
 
     @property
-    def covariates(self) -> tuple[str, ...]:
-        """The one covariate."""
-        return (self.covariate,)
-
-    @property
     def shape_parameters(self) -> tuple[str, ...]:
         """scale_*, exponent_*, shift."""
         return (f"scale_{self.covariate}", f"exponent_{self.covariate}", "shift")
@@ -56,14 +49,6 @@ class ShiftedPower(Floored):
         """Without floor, and without shift, where they end at 0."""
         limits: dict[str, Form] = {"shift": PowerSum(self.covariates, self.fixed_floor)}
         return limits if self.fixed_floor is not None else limits | {"floor": self.with_floor(0.0)}
-
-    def with_floor(self, floor: float) -> ShiftedPower:
-        """The same power above a fixed floor."""
-        return dataclasses.replace(self, fixed_floor=floor)
-
-    def predict(self, theta_RP: Floats, x_NK: Floats) -> Floats:
-        """Errors [R, N]."""
-        return self.derivatives(theta_RP, x_NK)[0]
 
     def derivatives(self, theta_RP: Floats, x_NK: Floats) -> tuple[Floats, Floats]:
         """Errors [R, N] and derivatives [R, N, P]."""
@@ -80,10 +65,7 @@ class ShiftedPower(Floored):
         """Best amplitude and floor, in closed form, over a grid of exponents and shifts."""
         lower_P, upper_P = self.bounds(x_NK, error_N)
         axes = [log_exponent_axes(x_NK, GRID_SHIFTS)[0], np.linspace(lower_P[2], upper_P[2], GRID_SHIFTS)]
-        grid_GL = grid(axes)
-        theta_GP = np.concatenate([np.zeros((len(grid_GL), 1)), grid_GL], axis=1)
-        basis_GN1 = self.with_floor(0.0).predict(theta_GP, x_NK)[..., None]
-        return self.projected(basis_GN1, error_N, weight_N, grid_GL, axes, count)
+        return self.seeds_on(axes, x_NK, error_N, weight_N, count)
 
     def bounds(self, x_NK: Floats, error_N: Floats) -> tuple[Floats, Floats]:
         """The shift between far below the least and far above the largest covariate."""
