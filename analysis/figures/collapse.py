@@ -111,7 +111,7 @@ def _draw_raw(axes: Axes, own: pd.DataFrame, name: str, colour: str, page: style
     axes.set_title(name, fontweight="bold", color=text_colour(colour))
     axes.set_xlim(*style.padded_log_limits(list(own["samples_seen"]), low=0.03, high=0.2, least_factor=10))
     axes.set_ylim(*style.padded_log_limits(list(own["loss"]), least_factor=1.15))
-    style.label_log_axis(axes, "x", scientific=True, most=5)
+    style.label_quantity_axis(axes, most=5)
     style.label_log_axis(axes, "y", scientific=False)
     told = ends if len(ends) <= 3 else [ends[0], ends[-1]]
     totals = sorted(_total(run) for _, run in own.groupby("run_id"))

@@ -73,7 +73,7 @@ def _draw(axes: Axes, rows: pd.DataFrame, colour: str, metric: str, page: style.
             Label(text=style.power_text(float(f"{compute:.2g}")), anchors=anchors, colour=text_colour(shade))
         )
     axes.set_xlim(*style.padded_log_limits(list(rows["parameters"]), low=0.06, high=0.24, least_factor=3))
-    style.label_log_axis(axes, "x", scientific=True, most=4)
+    style.label_quantity_axis(axes, most=4)
     style.label_log_axis(axes, "y", scientific=False)
     return labels
 

@@ -92,7 +92,7 @@ def _draw(
         compute_axis(axes, page, columns=3 if page.panel_columns > 1 else 1)
     else:
         axes.set_xlabel(LABELS[covariate])
-        style.label_log_axis(axes, "x", scientific=True, most=4)
+        style.label_quantity_axis(axes, most=4)
     relative = " (relative)" if is_loss(study.metric) else ""
     axes.set_ylabel(f"measured - predicted{relative}")
 

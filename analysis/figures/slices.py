@@ -123,7 +123,7 @@ def _draw(
             list(rows[along]), low=0.08, high=0.22 if by == "image_tower" else 0.4, least_factor=3
         )
     )
-    style.label_log_axis(axes, "x", scientific=True, most=5)
+    style.label_quantity_axis(axes, most=5)
     return labels
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -18,6 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullFormatter, NullLocator
+
+from scaling.units import format_quantity
 
 FLOPS_LABEL = "training FLOPs (model, 2 x multiply-adds, forward + backward)"
 
@@ -160,12 +162,19 @@ def log_ticks(low: float, high: float, most: int = _MAX_TICKS) -> list[float]:
 
 def label_log_axis(axes: Axes, which: str, *, scientific: bool, most: int = _MAX_TICKS) -> None:
     """Fix labelled ticks on a logarithmic x or y axis: 0.2, 0.3 or, if scientific, powers of ten."""
+    _fix_ticks(axes, which, most, power_text if scientific else "{:g}".format)
+
+
+def label_quantity_axis(axes: Axes, *, most: int = _MAX_TICKS) -> None:
+    """Fix labelled ticks on a logarithmic x axis of samples or parameters: 500K, 1M, 2M."""
+    _fix_ticks(axes, "x", most, lambda tick: format_quantity(round(tick)))
+
+
+def _fix_ticks(axes: Axes, which: str, most: int, text: Callable[[float], str]) -> None:
     axis, limits = (axes.xaxis, axes.get_xlim()) if which == "x" else (axes.yaxis, axes.get_ylim())
     ticks = log_ticks(*limits, most)
     axis.set_major_locator(FixedLocator(ticks))
-    axis.set_major_formatter(
-        FixedFormatter([power_text(tick) if scientific else f"{tick:g}" for tick in ticks])
-    )
+    axis.set_major_formatter(FixedFormatter([text(tick) for tick in ticks]))
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
 
