@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 from analysis.forms.form import Floats, Form, Law
 
+BEYOND = 1.25  # times the most samples of a tower's runs: what lies between two cells of a doubling grid, halved
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Menu:
@@ -25,6 +27,7 @@ class Menu:
     parameters_T: Floats  # of the image tower
     flops_per_sample_T: Floats  # training FLOPs of everything that is trained, text tower and head included
     unique_samples: float = np.inf  # of the data set: more samples seen are repeats
+    most_samples_T: Floats | None = None  # largest samples_seen of each tower's runs; None: not told
 
     def __post_init__(self) -> None:
         sizes = {len(self.towers), *self.parameters_T.shape, *self.flops_per_sample_T.shape}
@@ -68,6 +71,19 @@ def frontier(law: Law, menu: Menu, compute_M: npt.ArrayLike) -> Frontier:
         error_M=errors_RTM.min(axis=0),
         towers=tuple(menu.towers[index] for index in best_M),
     )
+
+
+def beyond_samples(law: Law, menu: Menu, compute_M: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Whether the best tower [M] of each compute is trained for clearly more samples than any of its runs.
+
+    The law is then trusted along samples where nothing was measured, though compute may be within the study.
+    """
+    if menu.most_samples_T is None:
+        return np.zeros(np.size(compute_M), dtype=bool)
+    theta_RP, samples_TM = np.asarray([law.theta]), menu.covariates(compute_M)["samples_seen"]
+    best_M = tower_errors(law.form, theta_RP, law.references, menu, compute_M)[0].argmin(axis=0)
+    reached_M = samples_TM[best_M, np.arange(len(best_M))]
+    return np.asarray(reached_M > BEYOND * menu.most_samples_T[best_M])
 
 
 def frontier_errors(

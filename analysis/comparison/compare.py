@@ -89,7 +89,7 @@ def _compared(bare: Comparison, studied: Side, rival: Side, options: CompareOpti
     )
     rows_M = _between(frontiers.compute_G, low, high)
     ratio = _ratio(frontiers, None, rows_M, studied, rival, options.level)
-    reference = _reference(options.reference_compute, frontiers.compute_G[rows_M])
+    reference = _reference(options.reference_compute, ratio)
     compared = dataclasses.replace(
         bare,
         reason=frontiers.reason,
@@ -178,15 +178,21 @@ def _repeated(
     return Sensitivity(rule=rule, num_points=num_points, ratio=ratio, reason=ratio.reason)
 
 
-def _reference(wanted: float | None, compute_M: Floats) -> float:
-    """The compute of the sentence; ValueError where the ratio is not known or not believed."""
-    low, high = float(compute_M[0]), float(compute_M[-1])
+def _reference(wanted: float | None, ratio: RatioBand) -> float:
+    """The compute of the sentence: the largest that both have at which no frontier is extrapolated, else the largest.
+
+    ValueError where the ratio is not known or not believed.
+    """
+    low, high = float(ratio.compute_M[0]), float(ratio.compute_M[-1])
     if wanted is not None and not low <= wanted <= high * REACH:
         raise ValueError(
             f"reference_compute {wanted:.3g} FLOPs: must be between {low:.3g}, where both objectives have points, and "
             f"{high * REACH:.3g}, {REACH:g} times the largest compute of both."
         )
-    return high if wanted is None else wanted
+    if wanted is not None:
+        return wanted
+    within_M = ratio.compute_M[~ratio.extrapolated_M]
+    return float(within_M[-1]) if len(within_M) else high
 
 
 def _disjoint(studied: Side, rival: Side) -> str:

@@ -37,7 +37,7 @@ class CompareOptions:
     level: float = LEVEL
     num_refits: int = NUM_REFITS
     seed: int = 0
-    reference_compute: float | None = None  # FLOPs of the sentence; None: the largest that both have
+    reference_compute: float | None = None  # FLOPs of the sentence; None: the largest within the runs of both
     nested: bool = True
     sensitivity: bool = True
 

@@ -12,13 +12,14 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 from scipy.stats import t
 
 from analysis.comparison.reference import equivalent_degrees_of_freedom
 from analysis.comparison.side import Side, shared_range
 from analysis.fitting.fit import Fit
 from analysis.forms.form import Floats
-from analysis.frontier import Menu, frontier_errors
+from analysis.frontier import Menu, beyond_samples, frontier_errors
 from analysis.intervals.wild import Refits, refit, wild_draws
 
 STEP = 0.05  # of ln compute between two points of the grid: far below what any law can change in
@@ -36,6 +37,8 @@ class PairedFrontiers:
     rival_RG: Floats
     studied_refits: Refits
     rival_refits: Refits
+    studied_beyond_G: npt.NDArray[np.bool_]  # the best tower is trained for more samples than any of its runs
+    rival_beyond_G: npt.NDArray[np.bool_]
     studied_menu: Callable[[Floats], Floats]  # theta_RP -> errors [R, G]
     rival_menu: Callable[[Floats], Floats]
 
@@ -75,9 +78,17 @@ def paired_frontiers(
         rival_RG=deviations[1],
         studied_refits=refits[0],
         rival_refits=refits[1],
+        studied_beyond_G=_beyond(studied, compute_G),
+        rival_beyond_G=_beyond(rival, compute_G),
         studied_menu=curves[0],
         rival_menu=curves[1],
     )
+
+
+def _beyond(side: Side, compute_G: Floats) -> npt.NDArray[np.bool_]:
+    if side.fit.form.covariates == ("train_flops",):
+        return np.zeros(len(compute_G), dtype=bool)
+    return beyond_samples(side.fit.found, side.menu, compute_G)
 
 
 def errors_of(fit: Fit, menu: Menu, compute_G: Floats) -> Callable[[Floats], Floats]:

@@ -122,6 +122,10 @@ def ratio_band(
     log_needed_M = np.log(compute_M) + np.where(np.isfinite(log_estimate_M), log_estimate_M, 0.0)
     outside_M = (compute_M < rival.low * (1 - 1e-9)) | (compute_M > rival.high * (1 + 1e-9))
     outside_M |= (log_needed_M < np.log(limits.low) - 1e-9) | (log_needed_M > np.log(limits.high) + 1e-9)
+    needed_M = np.clip(
+        np.searchsorted(np.log(frontiers.compute_G), log_needed_M), 0, len(frontiers.compute_G) - 1
+    )
+    outside_M |= frontiers.rival_beyond_G[rows_M] | frontiers.studied_beyond_G[needed_M]
     return RatioBand(
         compute_M=compute_M,
         estimate_M=np.exp(log_estimate_M),

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.filters import FAILED_STATUSES
 from analysis.forms.form import Floats
-from analysis.frontier import frontier_errors
+from analysis.frontier import beyond_samples, frontier_errors
 from analysis.intervals.interval import Band
 from analysis.study.study import MetricStudy, ObjectiveStudy
 
@@ -32,7 +32,8 @@ def compute_grid(side: ObjectiveStudy, farthest: float = 0.0) -> Floats:
 def frontier_curve(side: ObjectiveStudy, farthest: float = 0.0) -> pd.DataFrame | None:
     """train_flops, error, ends of the band of the mean and of a new run, extrapolated; None without a law.
 
-    Ends are absent (NaN) where there is no band, and infinite where it is open.
+    Ends are absent (NaN) where there is no band, and infinite where it is open.  Extrapolated is what lies beyond the
+    compute of all runs, and where the best tower is trained for more samples than any of its runs.
     """
     if side.fit is None or side.fit.law is None:
         return None
@@ -46,6 +47,8 @@ def frontier_curve(side: ObjectiveStudy, farthest: float = 0.0) -> pd.DataFrame 
         bands |= _ends(side.refits.curve(errors), "mean") | _ends(side.refits.new_run(errors), "new_run")
     error_M = errors(np.asarray([side.fit.law.theta]))[0]
     extrapolated = compute_M > side.points["train_flops"].max() * (1 + 1e-9)
+    if side.menu is not None and side.fit.form.covariates != ("train_flops",):
+        extrapolated |= beyond_samples(side.fit.law, side.menu, compute_M)
     return pd.DataFrame({"train_flops": compute_M, "error": error_M, **bands, "extrapolated": extrapolated})
 
 
@@ -92,4 +95,7 @@ def _frontier_errors(side: ObjectiveStudy, theta_RP: Floats, compute_M: Floats) 
 
 
 def _ends(band: Band, name: str) -> dict[str, Floats]:
-    return {} if band.reason else {f"{name}_lower": band.lower_M, f"{name}_upper": band.upper_M}
+    """Ends of a band; no error is below 0."""
+    if band.reason:
+        return {}
+    return {f"{name}_lower": np.maximum(band.lower_M, 0.0), f"{name}_upper": band.upper_M}

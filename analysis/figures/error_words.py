@@ -24,6 +24,8 @@ def error_caption(study: MetricStudy, runs: pd.DataFrame, curves: Curves) -> str
             "thick: the least error over the towers of the study at each compute, from the fitted law "
             "(rings, the raw Pareto points, are not fitted: they favour lucky runs)"
         )
+    if any(curve is not None and curve["extrapolated"].any() for curve in curves.values()):
+        parts.append("dashed: beyond the runs, in compute or in the samples of the best tower")
     if any(curve is not None and curve["mean_lower"].notna().any() for curve in curves.values()):
         level = f"{study.options.level:.0%}"
         parts.append(
@@ -59,7 +61,7 @@ def _message(study: MetricStudy, name: str, scored: pd.DataFrame, curve: pd.Data
     if curve is None:
         best = f", its least error is {words.number(own['error'].min())}" if len(own) else ""
         return f"{name} has no law ({study.sides[name].reason}){best}"
-    fitted = curve[~curve["extrapolated"]]
+    fitted = curve if curve["extrapolated"].all() else curve[~curve["extrapolated"]]
     first, last = fitted.iloc[0], fitted.iloc[-1]
     text = (
         f"the frontier of {name} falls from {words.number(first['error'])} at {words.flops(first['train_flops'])} "

@@ -21,31 +21,35 @@ def draw_frontier(
     if curve is None:
         return []
     colour = looks.colours[name]
-    for beyond, part in (("", ~curve["extrapolated"]), (".extrapolated", _from_last(curve))):
-        rows = curve[part]
+    for beyond, part in (
+        ("", ~curve["extrapolated"]),
+        (".extrapolated", _with_neighbours(curve["extrapolated"])),
+    ):
         pale = 0.55 if beyond else 1.0
         look: style.Look = {"color": colour, "linewidth": page.line, "zorder": 3.5}
         dashes = (0, DASHES) if beyond else "-"
-        axes.plot(
-            rows["train_flops"], rows["error"], linestyle=dashes, **look, gid=f"frontier.{name}{beyond}"
-        )
+        error = curve["error"].where(part)
+        axes.plot(curve["train_flops"], error, linestyle=dashes, **look, gid=f"frontier.{name}{beyond}")
         for band, alpha in (("new_run", NEW_RUN_ALPHA), ("mean", MEAN_ALPHA)):
-            _draw_band(axes, rows, band, colour, alpha * pale, f"{band}.{name}{beyond}")
-    fitted = curve[~curve["extrapolated"]]
+            _draw_band(axes, curve, part, band, colour, alpha * pale, f"{band}.{name}{beyond}")
+    fitted = curve if curve["extrapolated"].all() else curve[~curve["extrapolated"]]
     places = [fitted.iloc[round(share * (len(fitted) - 1))] for share in LABEL_PLACES]
     anchors = [(float(row["train_flops"]), float(row["error"])) for row in places]
     return [Label(text=name, anchors=anchors, colour=text_colour(colour), weight="bold")]
 
 
-def _draw_band(axes: Axes, rows: pd.DataFrame, band: str, colour: str, alpha: float, gid: str) -> None:
+def _draw_band(
+    axes: Axes, curve: pd.DataFrame, part: pd.Series[bool], band: str, colour: str, alpha: float, gid: str
+) -> None:
     """The band where it exists; an open side reaches the edge of the axes."""
-    lower, upper = rows[f"{band}_lower"], rows[f"{band}_upper"]
-    if lower.isna().all() or rows.empty:
+    lower, upper = curve[f"{band}_lower"], curve[f"{band}_upper"]
+    if lower[part].isna().all() or not part.any():
         return
     axes.fill_between(
-        rows["train_flops"],
+        curve["train_flops"],
         lower.clip(lower=1e-9),
         upper.clip(upper=1e9),
+        where=part.to_numpy(),
         color=colour,
         alpha=alpha,
         linewidth=0,
@@ -54,6 +58,6 @@ def _draw_band(axes: Axes, rows: pd.DataFrame, band: str, colour: str, alpha: fl
     )
 
 
-def _from_last(curve: pd.DataFrame) -> pd.Series[bool]:
-    """The extrapolated rows with the last fitted one, so that the curve has no gap."""
-    return curve["extrapolated"] | curve["extrapolated"].shift(-1, fill_value=False)
+def _with_neighbours(part: pd.Series[bool]) -> pd.Series[bool]:
+    """The rows with one more on either side, so that the curve has no gap."""
+    return part | part.shift(-1, fill_value=False) | part.shift(1, fill_value=False)

@@ -121,8 +121,10 @@ def menu_of(points: pd.DataFrame) -> Menu:
     per_sample = points["train_flops"] / points["samples_seen"]
     rows = points.assign(flops_per_sample=per_sample).groupby("image_tower")
     columns = rows[["parameters.image_tower", "flops_per_sample"]].median().sort_values("flops_per_sample")
+    most_samples = rows["samples_seen"].max().reindex(columns.index)
     return Menu(
         towers=tuple(map(str, columns.index)),
         parameters_T=columns["parameters.image_tower"].to_numpy(dtype=float),
         flops_per_sample_T=columns["flops_per_sample"].to_numpy(dtype=float),
+        most_samples_T=most_samples.to_numpy(dtype=float),
     )

@@ -33,7 +33,7 @@ class StudyOptions:
     level: float = 0.95
     sealed: frozenset[str] = frozenset()  # run_ids of the holdout, while it is closed
     admitted: frozenset[str] = frozenset()  # names of filters that are not applied
-    reference_compute: float | None = None  # training FLOPs of the headline ratio; None: the largest both have
+    reference_compute: float | None = None  # FLOPs of the headline ratio; None: the largest within the runs of both
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from form_cases import case
 
 from analysis.forms.catalogue import form_named
 from analysis.forms.form import Law
-from analysis.frontier import Menu, frontier, frontier_errors, tower_errors
+from analysis.frontier import BEYOND, Menu, beyond_samples, frontier, frontier_errors, tower_errors
 
 A, B, E, ALPHA, BETA = 482.01, 2085.43, 1.8172, 0.3478, 0.3658  # Besiroglu 2024
 
@@ -62,3 +64,17 @@ def test_a_menu_without_towers_and_a_compute_of_nothing_are_refused() -> None:
         menu_of(np.asarray([]))
     with pytest.raises(ValueError, match="compute must be positive"):
         frontier(case("bounded_surface").law, menu_of(np.asarray([1e8])), [0.0])
+
+
+def test_a_tower_that_is_trained_beyond_its_runs_is_told() -> None:
+    law, towers = case("bounded_surface").law, menu_of(np.asarray([5e6, 2e7, 8e7, 3e8]))
+    told = dataclasses.replace(towers, most_samples_T=np.full(len(towers.towers), 1e9))
+    compute_M = np.geomspace(1e15, 1e21, 40)
+    best = frontier(law, towers, compute_M).towers
+    per_sample = dict(zip(towers.towers, towers.flops_per_sample_T, strict=True))
+    expected_M = [
+        compute / per_sample[tower] > BEYOND * 1e9 for compute, tower in zip(compute_M, best, strict=True)
+    ]
+    assert beyond_samples(law, told, compute_M).tolist() == expected_M
+    assert 0 < sum(expected_M) < len(compute_M)
+    assert not beyond_samples(law, towers, compute_M).any(), "nobody said how far the runs go"

@@ -44,6 +44,8 @@ def lines(slope: float, slope_noise: float, height_noise: float) -> PairedFronti
         rival_RG=np.zeros((4, len(LINE))),
         studied_refits=absent,
         rival_refits=absent,
+        studied_beyond_G=np.zeros(len(LINE), dtype=bool),
+        rival_beyond_G=np.zeros(len(LINE), dtype=bool),
         studied_menu=absent,
         rival_menu=absent,
     )

@@ -12,6 +12,7 @@ from simulated_sweep import SweepFolder, add_surface, science
 from analysis.comparison.compare import ComparisonStatus
 from analysis.filters import select_points
 from analysis.fitting.fit import FitStatus
+from analysis.frontier import beyond_samples
 from analysis.load import load_sweep
 from analysis.study.ledger import ledger
 from analysis.study.points import observations_of
@@ -161,3 +162,17 @@ def test_a_run_that_scores_below_chance_is_fitted_like_any_other(sweep_folder: S
     sweep_folder.add(science("clip", "vit_nano8", 1_024), "done", error=0.9999)
     fit = study_of(sweep_folder, num_refits=20).sides["clip"].fit
     assert fit is not None and len(fit.observations) == 10
+
+
+def test_the_headline_stands_where_no_tower_is_trained_beyond_its_runs(study: MetricStudy) -> None:
+    comparison = study.comparison
+    assert (
+        comparison is not None and comparison.ratio is not None and comparison.reference_compute is not None
+    )
+    ratio = comparison.ratio_at(comparison.reference_compute).estimate
+    for name, needed in ((comparison.studied, ratio), (comparison.rival, 1.0)):
+        side = study.sides[name]
+        assert side.fit is not None and side.menu is not None
+        assert not beyond_samples(side.fit.found, side.menu, [needed * comparison.reference_compute]).any()
+    beyond = comparison.compute_M > comparison.reference_compute * 1.001
+    assert comparison.ratio.extrapolated_M[beyond].all(), "the largest such compute is taken"
