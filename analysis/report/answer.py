@@ -111,10 +111,11 @@ def _range_sentence(comparison: Comparison) -> str:
     low, high = float(comparison.compute_M[0]), float(comparison.compute_M[-1])
     text = f"Both objectives have points from {flops(low)} to {flops(high)} training FLOPs."
     ratio = comparison.ratio
-    if ratio is not None and ratio.extrapolated_M.any() and comparison.reference_compute is not None:
+    within_M = comparison.compute_M if ratio is None else ratio.compute_M[~ratio.extrapolated_M]
+    if len(within_M) and within_M[-1] < high:
         text += (
-            f" Above {flops(comparison.reference_compute)} the frontiers rest on towers trained for more samples than "
-            "any of their runs, so the answer is stated there."
+            f" Above {flops(float(within_M[-1]))} the frontiers rest on towers trained for more samples than any of "
+            "their runs."
         )
     if comparison.ratio_beyond is not None:
         text += f" Beyond them, up to {REACH:g} times the largest, the ratio is an extrapolation."

@@ -11,7 +11,7 @@ from simulated_study import METRIC, study_of, sweep_table, with_failures
 
 from analysis.figures.error import error_versus_compute
 from analysis.figures.files import csv_text, png_bytes, provenance_text
-from analysis.frontier import frontier
+from analysis.frontier import beyond_samples, frontier
 
 
 def lines_of(drawing, start: str) -> list[Line2D]:
@@ -24,10 +24,11 @@ def test_the_thick_line_is_the_frontier_that_the_surface_implies(drawn: Gallery)
         line for line in lines_of(drawn["error", "full"], "frontier.clip") if "extra" not in line.get_gid()
     ]
     side = study.sides["clip"]
-    compute = np.asarray(line.get_xdata(), dtype=float)
-    np.testing.assert_allclose(
-        line.get_ydata(), frontier(side.fit.found, side.menu, compute).error_M, rtol=1e-12
-    )
+    compute, error = (np.asarray(values, dtype=float) for values in line.get_data())
+    drawn_there = np.isfinite(error)
+    assert drawn_there.any() and not beyond_samples(side.fit.found, side.menu, compute[drawn_there]).any()
+    implied = frontier(side.fit.found, side.menu, compute).error_M
+    np.testing.assert_allclose(error[drawn_there], implied[drawn_there], rtol=1e-12)
 
 
 def test_every_scored_run_is_a_filled_marker_and_every_other_one_hollow(drawn: Gallery) -> None:
@@ -81,11 +82,14 @@ def test_beyond_the_fitted_runs_a_frontier_is_dashed() -> None:
     table = sweep_table(seeds=1)
     sealed = frozenset(table.loc[table["samples_seen"] == 2e9, "run_id"])
     drawing = error_versus_compute(study_of(table, sealed=sealed, num_refits=20))
-    fitted = drawing.data.query("kind == 'run' and standing == 'fitted' and objective == 'clip'")
+    curve = drawing.data.query("kind == 'frontier' and objective == 'clip'").reset_index(drop=True)
+    first = int(np.argmax(curve["extrapolated"].astype(bool)))
     (dashed,) = [
         line for line in lines_of(drawing, "frontier.clip") if line.get_gid().endswith("extrapolated")
     ]
-    assert dashed.is_dashed() and min(dashed.get_xdata()) == pytest.approx(fitted["train_flops"].max())
+    compute, error = (np.asarray(values, dtype=float) for values in dashed.get_data())
+    assert dashed.is_dashed() and first > 0
+    assert compute[np.isfinite(error)].min() == pytest.approx(curve["train_flops"][first - 1])
 
 
 def test_one_objective_gets_a_figure() -> None:

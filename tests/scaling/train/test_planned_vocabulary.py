@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from scaling.data_paths import DataPaths
-from scaling.labels import TokenizerChoice, vocabulary_facts
+from scaling.inputs.data_paths import DataPaths
+from scaling.inputs.labels import TokenizerChoice, vocabulary_facts
+from scaling.inputs.vocabulary_files import Coverage, WordVocabulary
 from scaling.placement import PlacementSettings, place
 from scaling.points import EvaluationPlan, RunPoint, run_id
-from scaling.science import Science
+from scaling.sweep.science import Science
 from scaling.train.assembly import assemble_stream
-from scaling.vocabulary_files import Coverage, WordVocabulary
 
 
 def write_words(path: Path, words: list[str]) -> None:
