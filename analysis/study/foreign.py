@@ -18,6 +18,8 @@ def study_results(
 
     `chance`: the score of guessing; unknown, error rates may rise to 1.
     """
+    if not (math.isnan(chance) or 0 <= chance < 1):
+        raise ValueError(f"chance {chance:g}: the score of guessing is a fraction, at least 0 and below 1.")
     known = sorted(set(results["metric"]))
     if metric not in known:
         raise ValueError(f"the results have no metric {metric!r}; they have {', '.join(known)}.")

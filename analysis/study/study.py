@@ -32,6 +32,7 @@ class StudyOptions:
     seed: int = 0  # of the refits
     level: float = 0.95
     sealed: frozenset[str] = frozenset()  # run_ids of the holdout, while it is closed
+    between: tuple[str, str] | None = None  # studied objective and rival; None: the first two of objectives_of
     admitted: frozenset[str] = frozenset()  # names of filters that are not applied
     reference_compute: float | None = None  # FLOPs of the headline ratio; None: the largest within the runs of both
 
@@ -85,7 +86,7 @@ def study_selection(
 ) -> MetricStudy:
     """The study of points that were selected from a table by other rules than those of a sweep."""
     metric = selection.metric
-    names = objectives_of(table)
+    names = _in_order(objectives_of(table), options.between)
     tuned = tuned_points(selection.points, names)
     runs = {name: tuned.points[tuned.points["objective"] == name].reset_index(drop=True) for name in names}
     mixed = {name: method_axes(points) for name, points in runs.items()}
@@ -107,6 +108,15 @@ def study_selection(
         tuning=tuned.budget,
         options=options,
     )
+
+
+def _in_order(names: Sequence[str], between: tuple[str, str] | None) -> list[str]:
+    """The compared objectives first; ValueError where a wanted one has no run."""
+    wanted = list(between or ())
+    missing = [name for name in wanted if name not in names]
+    if missing or len(set(wanted)) != len(wanted):
+        raise ValueError(f"to compare {' and '.join(wanted)}: name two of {', '.join(names)}.")
+    return [*wanted, *(name for name in names if name not in wanted)]
 
 
 def fit_options(metric: str) -> FitOptions:

@@ -32,6 +32,10 @@ MappingName = Annotated[
     ),
 ]
 Chance = Annotated[float, typer.Option(help="with --mapping: the score of guessing")]
+Between = Annotated[
+    str | None,
+    typer.Option(metavar="A,B", help="the objectives to compare; default: superclass,clip or the first two"),
+]
 AtCompute = Annotated[
     float | None, typer.Option(metavar="FLOPS", help="training FLOPs of the headline ratio")
 ]
@@ -65,6 +69,7 @@ def compare(
     metric: MetricName = None,
     mapping: MappingName = None,
     chance: Chance = UNKNOWN,
+    between: Between = None,
     at: AtCompute = None,
     refits: Refits = 1000,
     runs: Runs = Path("runs"),
@@ -73,7 +78,7 @@ def compare(
     from analysis.report.compared import nested_table, ratio_table
 
     console = wide_console()
-    for studies in _all_studies(sources, metric, mapping, chance, _options(refits, at), runs):
+    for studies in _all_studies(sources, metric, mapping, chance, _options(refits, at, between), runs):
         for name, study in studies.items():
             if study.comparison is None:
                 console.print(f"{name}: no two objectives have finished runs to compare.", highlight=False)
@@ -191,10 +196,13 @@ def _folders(sources: list[Path], runs: Path) -> list[Path]:
     return [runs / sweep_name(source) for source in sources]
 
 
-def _options(refits: int, at: float | None) -> StudyOptions:
+def _options(refits: int, at: float | None, between: str | None = None) -> StudyOptions:
     from analysis.study.study import StudyOptions
 
-    return StudyOptions(num_refits=refits, reference_compute=at)
+    names = tuple(part.strip() for part in between.split(",")) if between else None
+    if names is not None and len(names) != 2:
+        raise ValueError(f"--between {between!r}: give two objectives with a comma, such as superclass,clip.")
+    return StudyOptions(num_refits=refits, reference_compute=at, between=names)
 
 
 def _print_shapes(console: Console) -> None:

@@ -192,7 +192,7 @@ def test_laions_openclip_results_have_32_models_and_the_known_slope() -> None:
     largest = imagenet.loc[imagenet["train_flops"].idxmax()]
     assert largest["train_flops"] == pytest.approx(6 * 190.97e9 * 34725395968)
     assert largest["parameters"] == pytest.approx(632.08e6) and largest["error"] == pytest.approx(1 - 0.77972)
-    laion = imagenet[imagenet["upstream_dataset"] != "CLIP-WIT"]
+    laion = imagenet[imagenet["objective"] != "CLIP-WIT"]
     slope = np.polyfit(np.log(laion["train_flops"]), np.log(laion["error"]), 1)[0]
     assert slope == pytest.approx(
         -0.1012, abs=5e-5

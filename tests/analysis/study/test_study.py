@@ -176,3 +176,12 @@ def test_the_headline_stands_where_no_tower_is_trained_beyond_its_runs(study: Me
         assert not beyond_samples(side.fit.found, side.menu, [needed * comparison.reference_compute]).any()
     beyond = comparison.compute_M > comparison.reference_compute * 1.001
     assert comparison.ratio.extrapolated_M[beyond].all(), "the largest such compute is taken"
+
+
+def test_the_compared_objectives_may_be_named_and_must_exist(table: pd.DataFrame) -> None:
+    swapped = study_metric(
+        table, METRIC, StudyOptions(num_refits=50, between=("clip", "superclass"))
+    ).comparison
+    assert swapped is not None and (swapped.studied, swapped.rival) == ("clip", "superclass")
+    with pytest.raises(ValueError, match="siglip and clip: name two of superclass, clip"):
+        study_metric(table, METRIC, StudyOptions(between=("siglip", "clip")))
