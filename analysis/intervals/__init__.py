@@ -7,6 +7,7 @@ draws       the signs of clusters, shared by all fits that have them
 refusals    too few clusters, a cell that alone determines the law, too many failed refits
 spread      from the values in many refits to intervals and bands: pointwise, simultaneous, for a new run
 natural     between the coordinates of a form and the natural units of its parameters
+refitting   every refit to its minimum
 wild        wild cluster bootstrap: the refits, and intervals of whatever they imply
 valley      minima over all parameters but one
 profile     profile likelihood of a parameter

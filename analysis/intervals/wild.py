@@ -16,15 +16,15 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from analysis.fitting.descent import Minima, descend
 from analysis.fitting.fit import GRADIENT_TOLERANCE, Fit
-from analysis.fitting.problem import Problem, target
+from analysis.fitting.problem import target
 from analysis.forms.form import Floats
 from analysis.intervals.asked import as_asked, problem_of
 from analysis.intervals.clusters import Clusters, clusters_of, degrees_of_freedom
 from analysis.intervals.draws import NUM_REFITS, Draws, wild_draws
 from analysis.intervals.interval import LEVEL, Band, Interval, no_band, no_interval
 from analysis.intervals.natural import beyond_bounds, in_natural_units, natural, within_bounds
+from analysis.intervals.refitting import refitted
 from analysis.intervals.refusals import MIN_CLUSTERS, determined_alone, many_failed, too_few
 from analysis.intervals.spread import (
     Scale,
@@ -175,7 +175,7 @@ def refit(fit: Fit, *, num_refits: int = NUM_REFITS, seed: int = 0, draws: Draws
     if reason:
         return dataclasses.replace(nothing, clusters=clusters, reason=reason)
     draws = wild_draws(clusters.labels, num_refits, seed) if draws is None else draws
-    minima = _descend(fit, problem, clusters, draws)
+    minima = refitted(fit, problem, clusters, draws.of(fit.observations.clusters))
     failed_R = minima.gradient_R > GRADIENT_TOLERANCE
     return dataclasses.replace(
         nothing,
@@ -185,16 +185,6 @@ def refit(fit: Fit, *, num_refits: int = NUM_REFITS, seed: int = 0, draws: Draws
         clusters=clusters,
         reason=many_failed(float(np.mean(failed_R))),
     )
-
-
-def _descend(fit: Fit, problem: Problem, clusters: Clusters, draws: Draws) -> Minima:
-    """From the estimate to predictions + sign x corrected residual."""
-    sign_RN = draws.of(fit.observations.clusters)
-    predicted_N = problem.target_N + clusters.residual_N / np.sqrt(problem.weight_N)
-    noise_N = clusters.corrected_N / np.sqrt(problem.weight_N)
-    theta_RP = np.tile(fit.found.theta, (len(sign_RN), 1))
-    target_RN = predicted_N + sign_RN * noise_N
-    return descend(problem, theta_RP, delta_R=clusters.huber_delta, target_RN=target_RN)
 
 
 def _bound_shares(fit: Fit, theta_RP: Floats) -> dict[str, float]:

@@ -15,7 +15,7 @@ from analysis.fitting.observations import Observations
 from analysis.fitting.options import FitOptions
 from analysis.forms.form import Floats, Law
 from analysis.forms.powers import PowerSum
-from analysis.intervals import wild
+from analysis.intervals import refitting, wild
 from analysis.intervals.wild import Quantity, refit, wild_draws
 
 SQUARES = FitOptions(loss="squares")
@@ -103,12 +103,12 @@ def test_a_fit_without_a_law_has_no_refits_but_its_reason() -> None:
 def test_refits_that_reach_no_minimum_are_counted_and_too_many_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def impatient(*args: object, **kwargs: object) -> descent.Minima:
-        minima = descent.descend(*args, **kwargs)  # type: ignore[arg-type]
+    def impatient(*args: object) -> descent.Minima:
+        minima = refitting.refitted(*args)  # type: ignore[arg-type]
         gradient_R = np.where(np.arange(len(minima.gradient_R)) % 10 < share, 1.0, 0.0)
         return dataclasses.replace(minima, gradient_R=gradient_R)
 
-    monkeypatch.setattr(wild, "descend", impatient)
+    monkeypatch.setattr(wild, "refitted", impatient)
     share = 1
     refits = refit(power_fit(), num_refits=100)
     assert refits.failed_share == 0.1 and len(refits.kept_RP) == 90
