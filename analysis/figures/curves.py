@@ -17,7 +17,6 @@ from analysis.study.study import MetricStudy, ObjectiveStudy
 CURVE_POINTS = 96
 FARTHEST = 10.0  # times the largest fitted compute: beyond it no interval is drawn
 RUN_COLUMNS = ("run_id", "objective", "image_tower", "samples_seen", "seed", "status", "planned_train_flops")
-STANDINGS = ("fitted", "left out", "failed", "not finished", "sealed")
 _ENDS = ("mean_lower", "mean_upper", "new_run_lower", "new_run_upper")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 from analysis.comparison.compare import Comparison
 from analysis.filters import Rule
@@ -28,11 +27,9 @@ class LedgerRow:
     reason: str = ""  # why there is none
 
 
-def ledger(
-    study: MetricStudy, study_again: Callable[..., MetricStudy] = study_metric
-) -> tuple[LedgerRow, ...]:
+def ledger(study: MetricStudy) -> tuple[LedgerRow, ...]:
     """One row per filter that left a run out, then one per change of rules that the comparison was repeated under."""
-    rows = [_of_filter(study, rule, study_again) for rule in study.selection.rules if rule.run_ids]
+    rows = [_of_filter(study, rule) for rule in study.selection.rules if rule.run_ids]
     if study.comparison is None:
         return tuple(rows)
     repeated = [
@@ -48,7 +45,7 @@ def ledger(
     return (*rows, *repeated)
 
 
-def _of_filter(study: MetricStudy, rule: Rule, study_again: Callable[..., MetricStudy]) -> LedgerRow:
+def _of_filter(study: MetricStudy, rule: Rule) -> LedgerRow:
     row = LedgerRow(
         rule=rule.name,
         description=rule.description,
@@ -59,7 +56,7 @@ def _of_filter(study: MetricStudy, rule: Rule, study_again: Callable[..., Metric
     if rule.name not in READMITTED:
         return row
     options: StudyOptions = dataclasses.replace(study.options, admitted=study.options.admitted | {rule.name})
-    ratio, reason = _ratio(study_again(study.table, study.metric, options).comparison, study.comparison)
+    ratio, reason = _ratio(study_metric(study.table, study.metric, options).comparison, study.comparison)
     return dataclasses.replace(row, ratio=ratio, reason=reason)
 
 

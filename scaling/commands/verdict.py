@@ -147,12 +147,13 @@ def report(
 
     folders = _folders(sources, runs)
     for folder in folders:
-        table, holdout = load_sweep(folder), read_plan(folder).holdout
-        if unseal and holdout:
+        holdout = read_plan(folder).holdout if unseal else ()
+        if holdout:
+            table = load_sweep(folder)
             opening = open_holdout(folder, holdout, list(table.loc[table["status"] == "done", "run_id"]))
             Console().print(f"opened by {opening.opened_by}: {', '.join(opening.run_ids)}", soft_wrap=True)
         if tensorboard:
-            write_tensorboard(folder, table)
+            write_tensorboard(folder, load_sweep(folder))
             Console().print(f"tensorboard --logdir {folder}", soft_wrap=True)
     page = output or folders[0] / "report.html"
     written = write_report(folders, page, metric=metric, save_figures=figures)

@@ -36,7 +36,6 @@ CANONICAL_NODES = 8
 """The order is drawn as if there were this many machines, so that it does not depend on how many there are."""
 
 SHUFFLE_BLOCK = 1 << 18  # samples; streaming's own default for few canonical nodes
-SAMPLING_GRANULE = 256  # samples of a shard drawn at once in mixtures; one at a time takes minutes for 100M samples
 FETCHES_PER_TIMEOUT = 3  # an attempt to fetch a shard may take this part of the workers' timeout, and so is named
 
 

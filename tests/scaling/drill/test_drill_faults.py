@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from torch import nn
 
 from scaling.processes.assignment import Assignment
 from scaling.processes.drilled_faults import HANG, KILL, NOT_A_NUMBER, OUT_OF_MEMORY, STEPS, fault_of
-from scaling.processes.ranks import Rank
 from scaling.train import played_faults
 from scaling.train.faults import is_out_of_memory
 from scaling.train.played_faults import OnceDue, faults_of
@@ -20,23 +20,8 @@ from scaling.train.preemption import Preemption
 
 
 @pytest.fixture
-def assignment(tmp_path: Path) -> Assignment:
-    rank = Rank(
-        rank=1, num_ranks=2, local_rank=1, local_num_ranks=2, master_address="127.0.0.1", master_port=29500
-    )
-    return Assignment(
-        point="",
-        planned="",
-        run_folder=tmp_path,
-        rank=rank,
-        port=4001,
-        scratch=tmp_path,
-        accelerator="cpu",
-        num_threads=1,
-        attempt=1,
-        lease_token=1,
-        micro_batch=16,
-    )
+def assignment(assignment_of: Callable[[int, int], Assignment]) -> Assignment:
+    return assignment_of(1, 2)
 
 
 class Towers(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +10,6 @@ import torch
 
 from scaling.data.stream.shard_files import MAKE_AGAIN, DamagedShard
 from scaling.processes.assignment import Assignment, Outcome, read_outcome, report_outcome
-from scaling.processes.ranks import Rank
 from scaling.train import child
 from scaling.train.child import run_assignment
 from scaling.train.faults import facts_of_damage, is_out_of_memory
@@ -20,23 +19,8 @@ from scaling.train.rank_group import FailedElsewhere
 
 
 @pytest.fixture
-def assignment(tmp_path: Path) -> Assignment:
-    rank = Rank(
-        rank=0, num_ranks=1, local_rank=0, local_num_ranks=1, master_address="127.0.0.1", master_port=29500
-    )
-    return Assignment(
-        point="",
-        planned="",
-        run_folder=tmp_path,
-        rank=rank,
-        port=4001,
-        scratch=tmp_path,
-        accelerator="cpu",
-        num_threads=1,
-        attempt=1,
-        lease_token=1,
-        micro_batch=16,
-    )
+def assignment(assignment_of: Callable[[int, int], Assignment]) -> Assignment:
+    return assignment_of(0, 1)
 
 
 @pytest.fixture
