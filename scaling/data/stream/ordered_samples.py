@@ -1,4 +1,4 @@
-"""MosaicML's StreamingDataset, made to fail where it would hang, end early, or delete what it should not.
+"""MosaicML's StreamingDataset, made to fail where it would hang or end early.
 
 A shard that cannot be prepared fails in streaming 0.13 inside a background thread: other workers wait for it for
 ever, or an epoch ends early without an exception. Here the thread leaves the failure to the first reader of a sample
@@ -15,20 +15,18 @@ from time import sleep
 from typing import Any, Protocol
 
 import numpy as np
-import torch.distributed as dist
 from numpy.typing import NDArray
-from streaming import StreamingDataset
 from streaming.base.constant import TICK
 from streaming.base.dataset import _ShardState
 
 from scaling.data.images.showing import Showing
 from scaling.data.stream.lenient_reading import read_leniently
+from scaling.data.stream.limited_cache import LimitedCache
 from scaling.data.stream.remote_cache import ShardStream
 from scaling.data.stream.shard_files import MAKE_AGAIN, DamagedShard, find_damage
 
-DRAWS_PER_EPOCH = (
-    1 << 22
-)  # of a mixture, at most, each of as many samples as it takes: a second or two of Python
+# Of a mixture, at most, each of as many samples as it takes: a second or two of Python.
+DRAWS_PER_EPOCH = 1 << 22
 
 
 class Show(Protocol):
@@ -37,31 +35,19 @@ class Show(Protocol):
     def __call__(self, sample: dict[str, Any], *, sample_id: int, epoch: int) -> Showing: ...
 
 
-class OrderedSamples(StreamingDataset):  # type: ignore[misc]
+class OrderedSamples(LimitedCache):
     """The shown samples of this rank, in streaming's order; ids count the samples of all streams, one after another."""
 
     def __init__(
         self, streams: Sequence[ShardStream], *, cache_limit: int | None, show: Show, **settings: Any
     ) -> None:
-        has_cache = any(stream.is_cached for stream in streams)
-        super().__init__(streams=list(streams), cache_limit=cache_limit if has_cache else None, **settings)
+        super().__init__(streams, cache_limit=cache_limit, **settings)
         self.sampling_granularity = max(1, self.num_samples // DRAWS_PER_EPOCH)
         self._show = show
         self._epoch = 0
         self._failures: dict[int, Exception] = {}  # of this process, by shard
-        self._is_cached = np.array([stream.is_cached for stream in streams])[self.stream_per_shard]
         # Likewise: found as long as its index says. What is fetched is verified then, and may be evicted at any time.
         self._looked_at = self._is_cached.copy()
-        if self.cache_limit:  # streaming counts as cached also what stands in place
-            self.cache_limit += sum(
-                int(self.shards[i].raw_data.bytes) for i in np.flatnonzero(~self._is_cached)
-            )
-        self._left_from_before = iter(np.flatnonzero(self._is_cached))  # perhaps; asked once each
-        if self._unique_rank_world.is_local_leader:
-            for shard_id in np.flatnonzero(self._is_cached):  # what stands in a cache is to be verified first
-                self._shard_states[shard_id] = _ShardState.REMOTE
-        if dist.is_initialized():
-            dist.barrier()
 
     def start_at(self, epoch: int, sample_in_epoch: int) -> None:
         """Continue at a position of the global order, in any epoch, at the next iteration; called on every rank."""
@@ -104,10 +90,7 @@ class OrderedSamples(StreamingDataset):  # type: ignore[misc]
         try:
             super().prepare_shard(shard_id, blocking)
         except Exception as error:
-            if self._cache_filelock.is_locked:  # held by this thread, where an eviction failed
-                self._cache_filelock.release(force=True)
             self._failures[shard_id] = error
-            self._shard_states[shard_id] = _ShardState.LOCAL  # so that readers try, instead of waiting
             if blocking:
                 raise
 
@@ -150,24 +133,6 @@ class OrderedSamples(StreamingDataset):  # type: ignore[misc]
             warnings.filterwarnings("ignore", message="Attempting to partition")
             work: NDArray[np.int64] = super()._get_work(epoch, sample_in_epoch)
         return work
-
-    def _evict_coldest_shard(self) -> None:
-        """Delete one file from a cache, and never from a data set that stands in place.
-
-        What an earlier run left and this one has not used goes first.
-        """
-        states, times = self._shard_states.numpy(), self._shard_access_times.numpy()
-        for shard_id in self._left_from_before:
-            if states[shard_id] == _ShardState.REMOTE and (num_bytes := self.shards[shard_id].evict()):
-                self.cache_usage -= num_bytes
-                return
-        candidates = np.flatnonzero((states == _ShardState.LOCAL) & self._is_cached)
-        if not len(candidates):
-            raise DamagedShard(
-                f"cache_limit is too low: all {int(self._is_cached.sum()):,} shards of remotes that may stand here are "
-                "in preparation at once. Raise it."
-            )
-        self._evict_shard(int(candidates[np.argmin(times[candidates])]))
 
     def _look_at(self, shard_id: int) -> None:
         """DamagedShard if the file is shorter or longer than its index says, or holds fewer or more samples."""

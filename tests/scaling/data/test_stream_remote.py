@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
 import time
 from collections import Counter
@@ -32,6 +34,15 @@ def _settings(tmp_path: Path, remote: object, **others: Any) -> StreamSettings:
 
 def _cached(tmp_path: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (tmp_path / "cache").rglob("*") if path.is_file()}
+
+
+def _held(folder: Path) -> int:
+    """Bytes of the files that stand there, of which some may go while they are looked at."""
+    held = 0
+    for name in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):
+            held += (folder / name).stat().st_size
+    return held
 
 
 def _flip(path: Path) -> None:
@@ -105,6 +116,8 @@ class _Strange(LocalDownloader):  # type: ignore[misc]
     silent: set[str] = set()  # never comes
     refused_once: set[str] = set()
     damaged_once: set[str] = set()
+    seconds = 0.0  # that each takes, at least
+    log: Path | None = None  # of the bytes that stand in the folder whenever one has come
     asked: Counter[str] = Counter()
 
     @staticmethod
@@ -118,7 +131,11 @@ class _Strange(LocalDownloader):  # type: ignore[misc]
             time.sleep(3600)
         if name in self.refused_once and self.asked[name] == 1:
             raise ConnectionError("try again")
+        time.sleep(self.seconds)
         super()._download_file_impl(remote.removeprefix("strange://"), local, timeout)
+        if self.log is not None:
+            with self.log.open("a") as log:
+                log.write(f"{_held(Path(local).parent)}\n")
         if name in self.damaged_once and self.asked[name] == 1:
             _flip(Path(local))
 
@@ -168,13 +185,26 @@ def test_a_cache_stays_within_its_limit_also_of_what_an_earlier_run_left(store: 
     def watched() -> list[tuple[list[int], int]]:
         stream = open_stream(Reading(settings=_settings(tmp_path, store, cache_limit=limit)))
         return [
-            (sorted(batch.sample_ids_B.tolist()), sum(map(len, _cached(tmp_path).values())))
-            for batch in stream.batches(0, 8)
+            (sorted(batch.sample_ids_B.tolist()), _held(tmp_path / "cache")) for batch in stream.batches(0, 8)
         ]
 
     seen = in_children(watched, scratch=tmp_path / "y")[0]
     assert [batch for batch, _ in seen] == ids(expected)
     assert max(size for _, size in seen[1:]) <= limit
+
+
+def test_shards_under_way_at_once_stand_within_the_limit_too(
+    strange: str, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it comes, streaming counts a shard when it has come, and each worker fetches one at the same time."""
+    monkeypatch.setattr(_Strange, "seconds", 0.05)
+    monkeypatch.setattr(_Strange, "log", tmp_path / "held.txt")
+    limit = 5 * max(path.stat().st_size for path in store.glob("*.mds"))
+    settings = _settings(tmp_path, strange, cache_limit=limit)
+    assert len(read(Reading(settings=settings, stop=8, workers=2), tmp_path / "x")) == 8
+    held = [int(line) for line in (tmp_path / "held.txt").read_text().split()]
+    assert len(held) > len(list(store.glob("*.mds"))), "some were fetched twice, as all do not fit together"
+    assert max(held) <= limit
 
 
 def test_a_limit_of_the_cache_never_deletes_from_a_set_that_stands_in_place(
@@ -188,7 +218,7 @@ def test_a_limit_of_the_cache_never_deletes_from_a_set_that_stands_in_place(
     settings = settings_of(*sources, cache_limit=5 * size)
     assert len(read(Reading(settings=settings, stop=16, workers=1), tmp_path / "x")) == 16
     assert {path.name: path.read_bytes() for path in here.iterdir()} == before
-    assert sum(map(len, _cached(tmp_path).values())) <= 5 * size
+    assert _held(tmp_path / "cache") <= 5 * size
 
 
 def test_a_limit_too_low_for_the_cache_is_refused(store: Path, tmp_path: Path) -> None:
