@@ -1,0 +1,50 @@
+"""Runs that share a trunk.
+
+With the schedule wsd nothing before the decay depends on samples_seen: runs that differ only in it, or in how they
+decay, are one run until the first of them decays. Every longer one can branch there, from a checkpoint of a shorter
+one, instead of training the same steps again.  No torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from scaling.cost import decay_step
+from scaling.points import RunPoint
+
+
+class Branch(BaseModel):
+    """Another run, and how many of its steps are also those of the run that branches from it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_id: str
+    steps: int
+
+
+def possible_branches(point: RunPoint, points: Sequence[RunPoint]) -> tuple[Branch, ...]:
+    """The other runs of the point's trunk, each with the steps before either decays; those that share most first."""
+    if point.trunk is None:
+        return ()
+    own = decay_step(point.science)
+    shared = [
+        Branch(run_id=other.run_id, steps=min(own, decay_step(other.science)))
+        for other in points
+        if other.trunk == point.trunk and other.run_id != point.run_id
+    ]
+    return tuple(sorted(shared, key=lambda branch: (-branch.steps, branch.run_id)))
+
+
+def branches_in_order(points: Sequence[RunPoint]) -> Mapping[str, Branch]:
+    """Where each run branches if they train in this order: of the earlier runs, from the one that shares most steps.
+
+    A run that shares none with an earlier one is left out.
+    """
+    found: dict[str, Branch] = {}
+    for index, point in enumerate(points):
+        best = next((branch for branch in possible_branches(point, points[:index]) if branch.steps > 0), None)
+        if best is not None:
+            found[point.run_id] = best
+    return found
