@@ -8,11 +8,14 @@ one, instead of training the same steps again.  No torch.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 from scaling.cost import decay_step
-from scaling.points import RunPoint
+
+if TYPE_CHECKING:
+    from scaling.points import RunPoint
 
 
 class Branch(BaseModel):
@@ -22,6 +25,7 @@ class Branch(BaseModel):
 
     run_id: str
     steps: int
+    is_kept: bool  # whether the other run keeps a checkpoint of that step, at which it begins to decay
 
 
 def possible_branches(point: RunPoint, points: Sequence[RunPoint]) -> tuple[Branch, ...]:
@@ -30,9 +34,10 @@ def possible_branches(point: RunPoint, points: Sequence[RunPoint]) -> tuple[Bran
         return ()
     own = decay_step(point.science)
     shared = [
-        Branch(run_id=other.run_id, steps=min(own, decay_step(other.science)))
+        Branch(run_id=other.run_id, steps=min(own, decays), is_kept=decays <= own)
         for other in points
         if other.trunk == point.trunk and other.run_id != point.run_id
+        for decays in [decay_step(other.science)]
     ]
     return tuple(sorted(shared, key=lambda branch: (-branch.steps, branch.run_id)))
 
