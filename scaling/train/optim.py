@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+SCHEDULES = ("cosine", "wsd")
+
 DECAY_SHAPES: Mapping[str, Callable[[float], float]] = MappingProxyType(
     {"one_minus_sqrt": lambda progress: 1 - math.sqrt(progress), "linear": lambda progress: 1 - progress}
 )
@@ -31,12 +33,12 @@ def learning_rate_of_step(
     and from there one of DECAY_SHAPES to zero at total_samples ("wsd": warm-up, stable, decay; arXiv 2404.06395,
     section 4).
     """
+    if schedule not in SCHEDULES:
+        raise ValueError(f"schedule: unknown {schedule!r}. Known: {', '.join(SCHEDULES)}.")
     if first_sample < warmup_samples:
         return peak * min(1.0, (first_sample + global_batch) / warmup_samples)
     if schedule == "cosine":
         progress = (first_sample - warmup_samples) / (total_samples - warmup_samples)
         return 0.5 * peak * (1 + math.cos(math.pi * min(1.0, progress)))
-    if schedule == "wsd":
-        progress = (first_sample - decay_from) / (total_samples - decay_from)
-        return peak * DECAY_SHAPES[decay_shape](min(1.0, max(0.0, progress)))
-    raise ValueError(f"schedule: unknown {schedule!r}. Known: cosine, wsd.")
+    progress = (first_sample - decay_from) / (total_samples - decay_from)
+    return peak * DECAY_SHAPES[decay_shape](min(1.0, max(0.0, progress)))
