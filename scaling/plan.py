@@ -19,9 +19,13 @@ from scaling.predicting.feasibility import usable_bytes
 from scaling.predicting.prediction import planned_cost
 from scaling.predicting.storage import ASSUMED_SAMPLE_BYTES
 from scaling.records import PlannedCost, write_atomically
+from scaling.sweep.science import Science
 from scaling.units import format_flops
 
 PLAN_VERSION = 1
+LATER_FIELDS = ("decay_share", "decay_shape")
+"""Science fields that came after sweeps had been agreed to: at their defaults they are left out of the contract's hash,
+as they are of the run ids."""
 
 
 class _Frozen(BaseModel):
@@ -150,6 +154,10 @@ def _contract_hash(points: Sequence[RunPoint]) -> str:
     agreed = [
         point.model_dump(mode="json", include={"science", "placement", "evaluation"}) for point in points
     ]
+    for told in agreed:
+        for name in LATER_FIELDS:
+            if told["science"][name] == Science.model_fields[name].default:
+                del told["science"][name]
     return hashlib.sha256(json.dumps(agreed, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
 
 
