@@ -232,7 +232,7 @@ def test_a_run_that_is_done_costs_no_more_and_is_listed(asked: PlanOf, tmp_path:
     plan = asked(budget="1000 device-hours")
     assert plan.done == (first, second)
     assert plan.purchase is not None and set(plan.purchase.run_ids) == set(others)
-    assert plan.schedule is not None and set(plan.schedule.critical_path.run_ids) == set(others)
+    assert plan.schedule is not None and set(plan.schedule.critical_path) == set(others)
     assert plan.totals == asked(runs=tmp_path / "none").totals
     said = printed(plan)
     assert "2 of 4 runs are done already, and cost nothing more; " in said and f"  {first}\n" in said
