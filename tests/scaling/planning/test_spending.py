@@ -170,6 +170,8 @@ def test_a_run_promises_no_branch_where_the_other_keeps_no_checkpoint(one: RunPo
     assert [branch.steps for branch in sure_branches(late, [early, late])] == [8]
     assert sure_branches(early, [early, late]) == ()
     assert branches_in_order([late, early]) == {}
+    at_once = [varied(one, decay_share=1.0, decay_shape=shape) for shape in ("linear", "one_minus_sqrt")]
+    assert branches_in_order(at_once) == {}, "they share no step"
 
 
 @settings(deadline=None, max_examples=50)
