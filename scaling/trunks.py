@@ -42,14 +42,23 @@ def possible_branches(point: RunPoint, points: Sequence[RunPoint]) -> tuple[Bran
     return tuple(sorted(shared, key=lambda branch: (-branch.steps, branch.run_id)))
 
 
+def sure_branches(point: RunPoint, points: Sequence[RunPoint]) -> tuple[Branch, ...]:
+    """Those of the possible branches that a checkpoint stays for: of runs that decay no later than the point itself.
+
+    A run keeps the checkpoint at its decay. One that decays later has none at the step where the point does, unless it
+    happens to keep one there.
+    """
+    if point.trunk is None:
+        return ()
+    own = decay_step(point.science)
+    others = [other for other in points if other.trunk == point.trunk and decay_step(other.science) <= own]
+    return tuple(branch for branch in possible_branches(point, others) if branch.steps > 0)
+
+
 def branches_in_order(points: Sequence[RunPoint]) -> Mapping[str, Branch]:
     """Where each run branches if they train in this order: of the earlier runs, from the one that shares most steps.
 
-    A run that shares none with an earlier one is left out.
+    A run that has no sure branch from an earlier one is left out.
     """
-    found: dict[str, Branch] = {}
-    for index, point in enumerate(points):
-        best = next((branch for branch in possible_branches(point, points[:index]) if branch.steps > 0), None)
-        if best is not None:
-            found[point.run_id] = best
-    return found
+    found = {point.run_id: sure_branches(point, points[:index]) for index, point in enumerate(points)}
+    return {run_id: branches[0] for run_id, branches in found.items() if branches}
