@@ -43,16 +43,8 @@ def possible_branches(point: RunPoint, points: Sequence[RunPoint]) -> tuple[Bran
 
 
 def sure_branches(point: RunPoint, points: Sequence[RunPoint]) -> tuple[Branch, ...]:
-    """Those of the possible branches that a checkpoint stays for: of runs that decay no later than the point itself.
-
-    A run keeps the checkpoint at its decay. One that decays later has none at the step where the point does, unless it
-    happens to keep one there.
-    """
-    if point.trunk is None:
-        return ()
-    own = decay_step(point.science)
-    others = [other for other in points if other.trunk == point.trunk and decay_step(other.science) <= own]
-    return tuple(branch for branch in possible_branches(point, others) if branch.steps > 0)
+    """Those of the possible branches that can be counted on: the others may have no checkpoint there."""
+    return tuple(branch for branch in possible_branches(point, points) if branch.is_kept and branch.steps > 0)
 
 
 def branches_in_order(points: Sequence[RunPoint]) -> Mapping[str, Branch]:
