@@ -35,9 +35,7 @@ class Schedule(_Frozen):
 
     rule: str = RULE
     jobs: tuple[Job, ...]  # longest first; a job may be empty
-    at_least_hours: (
-        float  # no schedule ends earlier: the longest run or chain of runs, or the mean of the jobs
-    )
+    at_least_hours: float  # no schedule ends earlier: the longest run or chain of runs, or the mean of the jobs
     critical_run_ids: tuple[str, ...] = ()
 
     @property
