@@ -1,8 +1,9 @@
 """What a run leaves behind: the only contract between running (scaling) and meaning (analysis).
 
 A run directory `runs/<sweep>/<run_id>/` holds `point.json` (what was asked), `status.json` (where it stands),
-`metrics.jsonl`, `samples.jsonl` and `evaluations.jsonl` (appended), `checkpoints/`, `weights.safetensors` (once
-training is done) and, once every requested evaluation is done too, `record.json` (both written once, atomically).
+`metrics.jsonl`, `samples.jsonl` and `evaluations.jsonl` (appended), `checkpoints/`, `branch.json` (of a run that began
+with another's checkpoint), `weights.safetensors` (once training is done) and, once every requested evaluation is done
+too, `record.json` (both written once, atomically).
 """
 
 from __future__ import annotations

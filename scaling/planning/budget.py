@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from scaling.confounds import FOLLOWS_DEFAULTS
+from scaling.confounds import FOLLOWS_DEFAULTS, what_varied_in_placement
 from scaling.cost import num_steps
 from scaling.planning.spending import share_after
 from scaling.points import RunPoint
@@ -152,9 +152,11 @@ class _Basket:
 
 def _comparisons(points: Sequence[RunPoint]) -> list[list[str]]:
     """Run ids of points that differ in nothing but the objective and what belongs to it."""
+    varied = what_varied_in_placement([(point.science, point.placement) for point in points])
+    axes = [row.field for row in varied]  # what differs besides was chosen for each point, to fit its device
     groups: dict[str, list[str]] = {}
     for point in points:
         same = point.science.model_dump(mode="json", exclude={"objective", *FOLLOWS_DEFAULTS})
-        placed = point.placement.model_dump(mode="json", exclude={"micro_batch"})
+        placed = {field: getattr(point.placement, field) for field in axes}
         groups.setdefault(json.dumps([same, placed], sort_keys=True), []).append(point.run_id)
     return list(groups.values())
