@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
@@ -130,7 +131,7 @@ class Science(BaseModel):
         check_science(self.model_dump(), documented_defaults(self.model_dump()))
         return self
 
-    @property
+    @cached_property
     def specification(self) -> ObjectiveSpecification:
         """The objective as model_zoo builds and counts it."""
         fields = self.model_dump(include=set(ObjectiveSpecification.__dataclass_fields__))
