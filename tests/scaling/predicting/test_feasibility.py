@@ -33,6 +33,7 @@ def device(memory_gigabytes: float) -> Accelerator:
         peak_bf16_flops=H100.peak_bf16_flops,
         peak_fp32_flops=H100.peak_fp32_flops,
         memory_bytes=memory_gigabytes * 1e9,
+        memory_bytes_per_second=H100.memory_bytes_per_second,
         link_bytes_per_second=H100.link_bytes_per_second,
         source="made up",
     )
