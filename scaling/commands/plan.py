@@ -59,7 +59,7 @@ def _show_plan(planned: Plan) -> None:
     from scaling.planning.plan_table import plan_tables
 
     console = wide_console()
-    for table in plan_tables(planned):
+    for table in plan_tables(planned, console.width):
         console.print(table)
     for note in plan_notes(planned):
         console.print(note, highlight=False, markup=False)

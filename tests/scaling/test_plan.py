@@ -311,6 +311,27 @@ def test_the_plan_of_a_tiny_sweep_wraps_no_figure(asked: PlanOf) -> None:
     assert all(taken_row(told, plan) == tuple(row) for told, row in zip(plan.points, rows[4:], strict=True))
 
 
+LONG_NAMES = ("image_tower=[convnext_tiny]", "samples_seen=12.8B")
+
+
+def test_long_names_leave_every_figure_in_one_piece_at_100_columns(asked: PlanOf) -> None:
+    plan = asked(*LONG_NAMES, accelerator="a100_sxm_40gb", usd_per_hour=99.5)
+    lines = [line.split() for line in printed(plan).splitlines()]
+    for told in plan.points:
+        assert list(taken_row(told, plan)) in lines
+
+
+def test_a_console_too_narrow_for_a_table_folds_names_and_never_figures(asked: PlanOf) -> None:
+    plan = asked(*LONG_NAMES, usd_per_hour=99.5)
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))
+    console.print(plan_tables(plan, 80)[-1])
+    text = console.export_text()
+    assert "…" not in text and max(map(len, text.splitlines())) <= 80
+    figures = [line.split()[1:] for line in text.splitlines()]
+    for told in plan.points:
+        assert list(taken_row(told, plan)[1:]) in figures
+
+
 @pytest.mark.parametrize(("size", "unit"), [(0, "B"), (999, "B"), (1e3, "kB"), (141e9, "GB"), (2e13, "TB")])
 def test_bytes_are_told_in_the_largest_decimal_unit_below_them(size: float, unit: str) -> None:
     assert unit_of(size) == unit
