@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from scaling.cost import MOST_USD_PER_HOUR
 from scaling.hardware import ACCELERATORS, ALIASES, Accelerator
 from scaling.suggest import did_you_mean, explain
 from scaling.sweep.sweep_file import SweepError, parse_yaml
@@ -30,7 +31,7 @@ class _Entry(BaseModel):
     memory_gigabytes_per_second: Annotated[float, Field(le=1e6, **_Positive)]  # of that memory
     link_gigabytes_per_second: Annotated[float, Field(le=1e5, **_Positive)]  # one way
     source: Annotated[str, Field(min_length=1)]
-    usd_per_hour: Annotated[float, Field(**_Positive)] | None = None
+    usd_per_hour: Annotated[float, Field(le=MOST_USD_PER_HOUR, **_Positive)] | None = None
 
 
 def load_accelerators(path: Path) -> dict[str, Accelerator]:

@@ -10,6 +10,7 @@ from rich.table import Table
 from scaling.placement import PLACEMENT_AXES
 from scaling.plan import Plan, PlannedPoint, format_hours
 from scaling.points import RunPoint
+from scaling.records import PlannedCost
 from scaling.units import format_flops, format_quantity
 
 TOLD_BY_RUN_ID = ("objective", "image_tower", "samples_seen", "seed")
@@ -143,7 +144,7 @@ def placed_row(planned: PlannedPoint, plan: Plan) -> tuple[str, ...]:
 def taken_row(planned: PlannedPoint, plan: Plan) -> tuple[str, ...]:
     """The cells of one run under `taken_columns`; a peak that does not fit is marked."""
     cost, peak = planned.cost, planned.cost.peak_memory_bytes or 0
-    mark = f" {TOO_LARGE}" if peak > plan.usable_memory_bytes else ""
+    mark = f" {TOO_LARGE}" if is_too_large(cost, plan) else ""
     memory, data, disk = _sizes(plan, peak, cost.data_bytes or 0, cost.disk_bytes or 0)
     return (
         planned.point.run_id,
@@ -154,6 +155,11 @@ def taken_row(planned: PlannedPoint, plan: Plan) -> tuple[str, ...]:
         *(memory + mark, data, disk),
         *_money(plan, cost.device_hours),
     )
+
+
+def is_too_large(cost: PlannedCost, plan: Plan) -> bool:
+    """Whether a run's predicted peak is more than a device has to give."""
+    return (cost.peak_memory_bytes or 0) > plan.usable_memory_bytes
 
 
 def totals_row(plan: Plan) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ class Schedule(_Frozen):
     """Which job trains which runs; the longest job is the critical path."""
 
     rule: str = RULE
-    jobs: tuple[Job, ...]  # longest first; a job may be empty
+    jobs: tuple[Job, ...]  # longest first; no more than there are runs
     at_least_hours: float  # no schedule ends earlier: the longest run, or the mean of the jobs
 
     @property
@@ -46,6 +46,7 @@ def list_schedule(hours: Mapping[str, float], num_jobs: int) -> Schedule:
     """
     if num_jobs < 1:
         raise ValueError(f"--jobs ({num_jobs}) must be at least 1: so many runs train at once.")
+    num_jobs = max(1, min(num_jobs, len(hours)))
     runs: list[list[str]] = [[] for _ in range(num_jobs)]
     totals = [0.0] * num_jobs
     for run_id in sorted(hours, key=lambda name: (-hours[name], name)):

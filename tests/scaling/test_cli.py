@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,27 @@ def test_the_plan_of_the_papers_sweep_fits_into_100_columns_and_shows_every_figu
         f"{cost.device_hours:.3g}",
     ]
     assert "provisional" in table
+
+
+def test_a_plan_in_a_pipe_is_json_alone_and_its_tables_are_beside_it(tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).with_name("scaling")), "plan", "sweeps/model_scale.yaml"]
+    done = subprocess.run(
+        [*command, "--json", "-", "--runs", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert len(Plan.model_validate_json(done.stdout).points) == 8
+    assert "what it takes on" in done.stderr and list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_is_not_put_in_the_place_of_a_pipe_or_folder(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        said = _scaling("plan", "sweeps/model_scale.yaml", "--json", path, status=2)
+        assert "is no file: name one, or - for standard output" in said.replace("\n", " ")
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_planning_imports_no_torch(tmp_path: Path) -> None:

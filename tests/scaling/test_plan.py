@@ -276,9 +276,11 @@ def test_memory_that_no_placement_fits_into_is_refused(asked: PlanOf) -> None:
         asked("image_tower=vit_h14", "objective=clip", accelerator="cpu_core", num_devices=1)
 
 
-def test_a_peak_that_experience_says_will_not_fit_is_marked(plan_of: PlanOf) -> None:
+def test_a_peak_that_experience_says_will_not_fit_is_marked(plan_of: PlanOf, asked: PlanOf) -> None:
     plan = plan_of("image_tower=vit_h14", "objective=clip", "activation_checkpointing=blocks")
     assert any(cell.endswith(TOO_LARGE) for cell in taken_row(plan.points[0], plan))
+    assert f"{TOO_LARGE} 1 run would not fit into 73.6 GB" in printed(plan)
+    assert "would not fit" not in printed(asked())
 
 
 @pytest.mark.parametrize(

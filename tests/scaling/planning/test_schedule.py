@@ -42,6 +42,14 @@ def _best(hours: list[float], num_jobs: int) -> float:
     return min(ends)
 
 
+def test_jobs_beyond_the_runs_are_none() -> None:
+    """A million of them neither take long nor fill a plan's file."""
+    schedule = list_schedule({"a": 5.0, "b": 4.0}, 10**12)
+    assert [job.run_ids for job in schedule.jobs] == [("a",), ("b",)]
+    assert (schedule.hours, schedule.at_least_hours) == (5.0, 5.0)
+    assert list_schedule({}, 3).jobs[0].run_ids == ()
+
+
 def test_no_job_is_refused() -> None:
     with pytest.raises(ValueError, match=r"--jobs \(0\) must be at least 1"):
         list_schedule({"a": 1.0}, 0)
