@@ -3,7 +3,8 @@
 A step is hardware FLOPs at an assumed share of the accelerator's peak, a fixed time per block for starting its kernels,
 the bytes that a rank sends over its slowest link, beside the computation where the engine overlaps them, and then the
 optimizer: elementwise work, which takes as long as its bytes take to be read and written.  What is offloaded travels
-to the CPU's memory and back besides, and is stepped there.  Waiting for data is left out.
+to the CPU's memory and back besides, and is stepped there.  Left out: waiting for data, and that DeepSpeed gathers the
+weights of stages 1 and 2 after the step, beside nothing (of ViT-H/14, 1 % of a step on 64 H200s, 10 % on 512).
 """
 
 from __future__ import annotations

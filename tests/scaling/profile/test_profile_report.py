@@ -21,6 +21,7 @@ from scaling.profile.drawing import LEFT, MARKER, WIDTH, apart
 from scaling.profile.profile_report import ProfileReport, report_as_json
 from scaling.profile.render import duration, main_operators, page_of, significant, size
 from scaling.profile.report import profile_sweep
+from scaling.profile.step_profile import StepProfile
 from scaling.spec import load_sweep
 
 
@@ -44,6 +45,21 @@ def test_superclass_stands_beside_clip_with_the_shares_that_were_measured() -> N
     assert second.seconds_share == superclass.seconds_per_step / clip.seconds_per_step
     assert second.model_flops_share < 1
     assert f"{second.peak_share:.0%} of CLIP's memory" in second.sentence
+
+
+def test_what_else_differs_between_places_is_told_apart() -> None:
+    def on(engine: str, name: str) -> StepProfile:
+        profile = profile_of(name)
+        placement = profile.reduced.point.placement.model_copy(update={"engine": engine})
+        point = profile.reduced.point.model_copy(update={"placement": placement})
+        return dataclasses.replace(profile, reduced=dataclasses.replace(profile.reduced, point=point))
+
+    engines = ("deepspeed", "fsdp")
+    rows = compare_with_clip([on(engine, name) for engine in engines for name in ("clip", "superclass")])
+    assert [row.place for row in rows] == [f"engine {name}" for name in engines for _ in range(2)]
+    assert all(f" samples, {row.place}: " in row.sentence for row in rows)
+    alone = compare_with_clip([on("fsdp", name) for name in ("clip", "superclass")])
+    assert [row.place for row in alone] == ["", ""] and " samples: " in alone[1].sentence
 
 
 def test_times_that_other_processes_disturbed_are_not_compared_in_words() -> None:
