@@ -71,7 +71,7 @@ def test_planning_imports_no_torch(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
 
 
-def test_the_status_table_shows_done_failed_and_pending_runs(tmp_path: Path) -> None:
+def test_the_status_table_shows_damaged_failed_and_pending_runs(tmp_path: Path) -> None:
     plan = tmp_path / "quickstart" / "plan.json"
     _scaling("plan", "sweeps/quickstart.yaml", "--devices", 2, "--output", plan)
     run = RunDirectory(tmp_path / "quickstart" / "clip-extra")
@@ -80,8 +80,12 @@ def test_the_status_table_shows_done_failed_and_pending_runs(tmp_path: Path) -> 
     run.write_status(
         Status(state="diverged", reason="the loss is nan at step 7", samples_total=100, attempts=1)
     )
+    damaged = RunDirectory(tmp_path / "quickstart" / "clip-torn")
+    damaged.path.mkdir()
+    damaged.point.write_text("{}")
+    damaged.record.write_text("{")
     table = _scaling("status", "sweeps/quickstart.yaml", "--runs", tmp_path)
-    assert "1 diverged, 18 queued" in table and "nan" in table
+    assert "1 damaged, 1 diverged, 18 queued" in table and "nan" in table
 
 
 def test_status_and_report_need_none_of_the_data_that_the_sweep_names(
