@@ -161,8 +161,9 @@ def _fsdp(elements: Elements, placement: Placement, *, accumulates: bool) -> Sta
     unit = elements.largest_unit * FP32
     whole, loose = elements.whole * FP32, elements.loose * FP32
     gradients = elements.trained * FP32 if accumulates else on_device * shard
-    reduced = 2 * unit  # a unit's whole gradient, and flat
-    fetched = 3 * unit  # a unit, the next one, and what the exchange between ranks fills
+    is_alone = placement.num_ranks == 1  # whose units are its own: nothing is exchanged, nor made flat for it
+    reduced = 0 if is_alone else 2 * unit  # a unit's whole gradient, and flat
+    fetched = (2 if is_alone else 3) * unit  # a unit, the next one, and what the exchange between ranks fills
     return StateMemory(
         parameters=on_device * weights,
         optimizer_states=2 * on_device * shard,

@@ -171,13 +171,13 @@ def test_what_cannot_be_profiled_is_refused_before_anything_runs(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["deepspeed", "fsdp"])
-def test_a_sweep_is_profiled_through_its_own_engine_and_leaves_nothing_in_shared_memory(
+def test_a_sweep_is_profiled_through_its_own_engine_as_predicted_and_leaves_nothing_in_shared_memory(
     tmp_path: Path, engine: str
 ) -> None:
     program = (
         "import sys, pathlib; from rich.console import Console; from scaling.spec import load_sweep;"
         "from scaling.profile.report import profile_sweep;"
-        "sweep = load_sweep(pathlib.Path(sys.argv[1]), ['image_tower=vit_nano8', 'engine=' + sys.argv[3]]);"
+        "sweep = load_sweep(pathlib.Path(sys.argv[1]), ['image_tower=vit_micro8', 'engine=' + sys.argv[3]]);"
         "sys.exit(profile_sweep(sweep, None, 1, pathlib.Path(sys.argv[2]), Console()))"
     )
     page, before = tmp_path / "profile.html", set(Path("/dev/shm").iterdir())
@@ -187,6 +187,8 @@ def test_a_sweep_is_profiled_through_its_own_engine_and_leaves_nothing_in_shared
     plain = json.loads(page.with_suffix(".json").read_text())
     assert {profile["placement"]["engine"] for profile in plain["profiles"]} == {engine}
     for profile in plain["profiles"]:
+        measured = profile["memory_at_peak_bytes"]["total"]
+        assert profile["predicted_memory_bytes"] == pytest.approx(measured, rel=0.10)
         whole, tower = profile["modules"][0], profile["modules"][1]
         assert whole["parameters"] == sum(profile["parameters"].values())
         assert 0 < tower["forward_flops"] < whole["forward_flops"]
