@@ -138,7 +138,8 @@ def _stage_3(elements: Elements, placement: Placement) -> StateMemory:
     states_on_device = 0 if placement.offload != "none" else shard
     weights_on_device = 0 if placement.offload == "all" else weights
     bucket = min(placement.bucket_elements, elements.trained) * FP32
-    gathered = min(elements.whole, REUSE_ELEMENTS) * FP32  # from forward to backward
+    is_whole = placement.num_ranks == 1 and placement.offload != "all"  # a shard is all there is to gather
+    gathered = 0 if is_whole else min(elements.whole, REUSE_ELEMENTS) * FP32  # from forward to backward
     return StateMemory(
         parameters=weights_on_device + states_on_device,  # what forward reads, and the masters
         optimizer_states=2 * states_on_device,
