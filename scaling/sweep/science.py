@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from functools import cached_property
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
@@ -131,11 +131,15 @@ class Science(BaseModel):
         check_science(self.model_dump(), documented_defaults(self.model_dump()))
         return self
 
-    @cached_property
+    @property
     def specification(self) -> ObjectiveSpecification:
         """The objective as model_zoo builds and counts it."""
-        fields = self.model_dump(include=set(ObjectiveSpecification.__dataclass_fields__))
-        return ObjectiveSpecification(**fields)
+        return _specification(self)
+
+
+@lru_cache(maxsize=1024)
+def _specification(science: Science) -> ObjectiveSpecification:
+    return ObjectiveSpecification(**science.model_dump(include=set(ObjectiveSpecification.__dataclass_fields__)))
 
 
 def documented_defaults(values: Mapping[str, Any]) -> dict[str, Any]:

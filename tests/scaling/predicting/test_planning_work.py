@@ -9,6 +9,7 @@ import pytest
 from model_zoo import tower_counts
 from scaling.planning.requested_plan import PlanRequest, requested_plan
 from scaling.spec import load_sweep
+from scaling.sweep.science import Science
 
 SWEEP = """
 name: many
@@ -20,6 +21,13 @@ vary:
   samples_seen: [128M, 512M]
 fixed: {warmup_samples: 1M}
 """
+
+
+def test_a_changed_copy_of_a_point_s_science_has_its_own_specification() -> None:
+    science = Science(objective="superclass", image_tower="vit_s16", samples_seen=10**9)
+    assert science.specification.image_size == 224
+    assert science.model_copy(update={"image_size": 112}).specification.image_size == 112
+    assert science.specification.image_size == 224
 
 
 def test_a_tower_is_counted_once_for_all_points_and_placements(
