@@ -5,6 +5,7 @@ What counts as a FLOP is said in counts.py, whose tests hold these sums to the b
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Protocol
 
 from model_zoo.architectures import (
@@ -18,6 +19,7 @@ from model_zoo.block_counts import BlockCount, TowerCount
 from model_zoo.convolution_counts import IMAGE_CHANNELS, count_convnext, count_resnet
 
 
+@lru_cache(maxsize=512)
 def count_image_tower(
     image: ImageTowerArchitecture,
     *,
@@ -41,6 +43,7 @@ def count_image_tower(
     return count_convnext(image, image_size)
 
 
+@lru_cache(maxsize=512)
 def count_text_tower(text: TextTowerArchitecture, *, vocabulary_size: int, context_length: int) -> TowerCount:
     """Of one caption; look-ups of token embeddings are free."""
     norm = 2 * text.width

@@ -11,12 +11,19 @@ from functools import lru_cache
 from typing import Any
 
 from scaling.hardware import Accelerator
-from scaling.placement import LARGEST_MICRO_BATCH, Placement, PlacementSettings, place, samples_per_group
+from scaling.placement import (
+    LARGEST_MICRO_BATCH,
+    Placement,
+    PlacementSettings,
+    divisors,
+    place,
+    samples_per_group,
+)
 from scaling.predicting.memory import memory_of
 from scaling.predicting.throughput import seconds_per_step
 from scaling.predicting.workload import Workload, workload_of
 from scaling.sweep.science import Science
-from scaling.sweep.sharding import ZERO_STAGES, ActivationCheckpointing
+from scaling.sweep.sharding import ActivationCheckpointing, open_zero_stages
 
 MARGIN = 0.08
 """Of the device's memory, left free: the driver's context, NCCL's and cuBLAS's buffers, which no allocator of torch
@@ -94,7 +101,11 @@ def fastest_first(
 
 def _changes(workload: Workload, base: Placement, fields: set[str]) -> Iterator[dict[str, Any]]:
     modes = RECOMPUTING if "activation_checkpointing" in fields else (base.activation_checkpointing,)
-    stages = _stages(base) if "zero_stage" in fields else [base.zero_stage]
+    stages = (
+        open_zero_stages(base.engine, offload=base.offload, compiled=base.compile)
+        if "zero_stage" in fields
+        else [base.zero_stage]
+    )
     sizes = _micro_batches(workload, base) if "micro_batch" in fields else [base.micro_batch]
     for mode in modes:
         for stage in stages:
@@ -102,17 +113,11 @@ def _changes(workload: Workload, base: Placement, fields: set[str]) -> Iterator[
                 yield {"activation_checkpointing": mode, "zero_stage": stage, "micro_batch": size}
 
 
-def _stages(base: Placement) -> list[int]:
-    """Those of the engine that train alike and go with the offloading; stage 0 is there for who asks for it."""
-    lowest = 3 if base.offload == "all" else 1
-    return [stage for stage in ZERO_STAGES[base.engine] if stage >= lowest]
-
-
 def _micro_batches(workload: Workload, base: Placement) -> list[int]:
     """Divisors of a rank's share of the batch: whole groups of a batch norm, none larger than needed to be fast."""
     per_rank, group = workload.global_batch // base.num_ranks, samples_per_group(workload.science)
     most = per_rank if workload.specification.couples_samples else max(LARGEST_MICRO_BATCH, group)
-    return [size for size in range(group, most + 1, group) if per_rank % size == 0]
+    return [size for one in divisors(per_rank // group) if (size := group * one) <= most]
 
 
 def why(science: Science, settings: PlacementSettings, accelerator: Accelerator, num_ranks: int) -> str:
