@@ -142,6 +142,7 @@ def report(
     """Write what the runs say as one self-contained HTML page, with every figure as files beside it."""
     from analysis.load import load_sweep, read_plan
     from analysis.report.page import write_report
+    from analysis.selection.holdout import blinded, sealed_runs
     from analysis.selection.holdout import unseal as open_holdout
     from analysis.tensorboard import write_tensorboard
 
@@ -153,7 +154,8 @@ def report(
             opening = open_holdout(folder, holdout, list(table.loc[table["status"] == "done", "run_id"]))
             Console().print(f"opened by {opening.opened_by}: {', '.join(opening.run_ids)}", soft_wrap=True)
         if tensorboard:
-            write_tensorboard(folder, load_sweep(folder))
+            sealed = sealed_runs(folder, read_plan(folder).holdout)
+            write_tensorboard(folder, blinded(load_sweep(folder), sealed))
             Console().print(f"tensorboard --logdir {folder}", soft_wrap=True)
     page = output or folders[0] / "report.html"
     written = write_report(folders, page, metric=metric, save_figures=figures)
