@@ -61,9 +61,10 @@ def select_points(
         "sealed": ("holdout of the sweep file, not opened", table["run_id"].isin(list(sealed))),
         "failed": ("the run failed and has no score", table["status"].isin(FAILED_STATUSES)),
         "unfinished": ("the run is not finished", table["status"] != "done"),
-        "no score": (f"the record holds no {metric}", scores["error"].isna()),
+        "no score": (f"the record holds no {metric}, or none that is finite", ~np.isfinite(scores["error"])),
         "early score": ("evaluated before the end of its training", scores.pop("is_early")),
-        "no error left": ("an error of 0 has no place on a logarithmic axis", scores["error"] <= 0),
+        "no fraction": ("a score above 1 is no fraction of right answers", scores["error"] < 0),
+        "no error left": ("an error of 0 of unknown precision has no logarithm", scores["error"] <= 0),
     }
     open_rows, rules = pd.Series(True, index=table.index), []
     for name, (description, mask) in masks.items():
@@ -88,15 +89,22 @@ def _scores(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     chance = _of_task(table, "{}.chance", scored_by)
     chance = chance.fillna(_of_task(table, "{}." + name + ".chance", scored_by))
     seen = _of_task(table, "evaluation.{}.samples_seen", scored_by)
+    num_evaluated = _of_task(table, "evaluation.{}.num_samples", scored_by)
     return pd.DataFrame(
         {
-            "error": score if is_loss(metric) else 1 - score,
+            "error": score if is_loss(metric) else _error_rate(score, num_evaluated),
             "guessing_error": np.nan if is_loss(metric) else 1 - chance,
             "scored_by": scored_by,
-            "num_evaluated": _of_task(table, "evaluation.{}.num_samples", scored_by),
+            "num_evaluated": num_evaluated,
             "is_early": seen < _numbers(table, "measured_samples_seen"),
         }
     )
+
+
+def _error_rate(score: pd.Series[float], num_evaluated: pd.Series[float]) -> pd.Series[float]:
+    """1 - score; no error among n samples counts as half a one, which any law can come near, and is not dropped."""
+    error = 1 - score
+    return error.mask((error == 0) & (num_evaluated > 0), 0.5 / num_evaluated)
 
 
 def _of_task(table: pd.DataFrame, column: str, scored_by: pd.Series[str]) -> pd.Series[float]:

@@ -64,6 +64,11 @@ def _bare(studied: Side, rival: Side, tuning: TuningBudget | None) -> Comparison
         for side in (studied, rival)
         if side.failed is not None and len(side.failed)
     ]
+    if studied.asked.form != rival.asked.form:
+        notes.append(
+            f"{studied.objective} has a {studied.asked.form.name} and {rival.objective} a {rival.asked.form.name}, as "
+            "no form states a law for both: their difference is in part one between forms"
+        )
     nothing_M = np.zeros(0)
     return Comparison(
         studied=studied.objective,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import pandas as pd
 from scipy.integrate import quad
@@ -87,15 +87,26 @@ def equal_budget(
     if budget.num_settings.empty:
         raise ValueError(f"{studied} and {rival} share no cell: there is no smaller budget to correct to.")
     smaller = budget.num_settings.min(axis=1)
+    tries = {tuple(cell): int(num) for cell, num in zip(smaller.index, smaller, strict=True)}
+    compared = runs[runs["objective"].isin((studied, rival))]
+    best = one_per_cell(compared, tries, int(smaller.min()), error=error)
+    return best, dataclasses.replace(budget, corrected=True)
+
+
+def one_per_cell(
+    runs: pd.DataFrame, num_tries: Mapping[tuple[Hashable, ...], int], otherwise: int, *, error: str = "error"
+) -> pd.DataFrame:
+    """One row per objective and cell: that of its first run, with the error expected of the best of so many tries.
+
+    `num_tries` by cell, `otherwise` in cells that it lacks; a setting counts with the mean of its seeds.
+    """
+    _need(runs, ["objective", *CELL, "setting", error])
     rows = []
-    for (objective, *cell), tried in runs.groupby(["objective", *CELL], sort=True):
-        if objective not in (studied, rival):
-            continue
+    for (_, *cell), tried in runs.groupby(["objective", *CELL], sort=True):
         mean_K = tried.groupby("setting")[error].mean().to_numpy()
-        num = int(smaller.get(tuple(cell), smaller.min()))
-        best = expected_best(mean_K, min(num, len(mean_K)))
-        rows.append({**tried.iloc[0].to_dict(), error: best})
-    return pd.DataFrame(rows), dataclasses.replace(budget, corrected=True)
+        num = min(int(num_tries.get(tuple(cell), otherwise)), len(mean_K))
+        rows.append({**tried.iloc[0].to_dict(), error: expected_best(mean_K, num)})
+    return pd.DataFrame(rows)
 
 
 def expected_best(error_K: Sequence[float] | Floats, num: int) -> float:

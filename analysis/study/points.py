@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import logit
 
 from analysis.comparison.side import FailedRuns
 from analysis.filters import FAILED_STATUSES, is_loss
@@ -32,6 +33,9 @@ PRIOR_RUN_SPREAD = 0.016
 """Standard deviation of an error rate e between seeds, in units of e (1 - e), where too few cells have two seeds: an
 assumption (0.4 points at e = 0.5) that only weights runs against each other; intervals come from the residuals."""
 MIN_SEEDED_CELLS = 3  # cells with several seeds from which the spread is estimated instead
+EDGE = 0.05
+"""Errors nearer to 0 or 1 have the variance of those that far away: there a law's misfit, not counting or seeds, is
+the noise, and runs that learned nothing would outweigh all others a thousandfold."""
 
 
 def observations_of(points: pd.DataFrame, metric: str) -> Observations:
@@ -66,23 +70,27 @@ def error_variance(points: pd.DataFrame) -> Floats:
     """Variance [N] of each error rate: of counting its evaluation's samples, and between runs of one cell.
 
     e (1 - e) / n for n evaluated samples (none recorded: left out), plus spread**2 (e (1 - e))**2, the spread pooled
-    over cells with several seeds, PRIOR_RUN_SPREAD where fewer than MIN_SEEDED_CELLS have them.
+    over cells with several seeds, PRIOR_RUN_SPREAD where fewer than MIN_SEEDED_CELLS have them; e at least EDGE from
+    0 and 1.
     """
-    error_N = points["error"].to_numpy(dtype=float)
-    inside_N = np.maximum(error_N * (1 - error_N), 1e-6)  # an error of 1 still has a variance
+    error_N = np.clip(points["error"].to_numpy(dtype=float), EDGE, 1 - EDGE)
+    inside_N = error_N * (1 - error_N)
     counted_N = np.nan_to_num(inside_N / points["num_evaluated"].to_numpy(dtype=float))
     return np.asarray(counted_N + run_spread(points) ** 2 * inside_N**2)
 
 
 def run_spread(points: pd.DataFrame) -> float:
-    """Standard deviation between seeds in units of e (1 - e): pooled within cells, or the prior."""
-    relative = points["error"] / (points["error"] * (1 - points["error"])).clip(lower=1e-6)
-    cells = relative.groupby([points["image_tower"], points["samples_seen"]])
+    """Standard deviation between seeds in units of e (1 - e): that of logits, pooled within cells, or the prior.
+
+    Seeds that all agree to the last digit are no evidence that runs do not scatter: the prior as well.
+    """
+    logits = pd.Series(logit(points["error"].clip(EDGE, 1 - EDGE)), index=points.index)
+    cells = logits.groupby([points["image_tower"], points["samples_seen"]])
     seeded = cells.count() > 1
     if seeded.sum() < MIN_SEEDED_CELLS:
         return PRIOR_RUN_SPREAD
     squares, freedom = (cells.var() * (cells.count() - 1))[seeded].sum(), (cells.count() - 1)[seeded].sum()
-    return float(math.sqrt(squares / freedom))
+    return float(math.sqrt(squares / freedom)) or PRIOR_RUN_SPREAD
 
 
 def ceiling_of(points: pd.DataFrame, metric: str) -> float:
@@ -116,8 +124,8 @@ def menu_of(points: pd.DataFrame) -> Menu:
     Points that tell no towers get a menu of one tower of unknown size, for laws of compute alone.
     """
     if "parameters.image_tower" not in points or points["parameters.image_tower"].isna().all():
-        unknown_T = np.full(1, np.nan)
-        return Menu(towers=("any",), parameters_T=unknown_T, flops_per_sample_T=unknown_T)
+        cost = float((points["train_flops"] / points["samples_seen"]).median())
+        return Menu(towers=("any",), parameters_T=np.full(1, np.nan), flops_per_sample_T=np.full(1, cost))
     per_sample = points["train_flops"] / points["samples_seen"]
     rows = points.assign(flops_per_sample=per_sample).groupby("image_tower")
     columns = rows[["parameters.image_tower", "flops_per_sample"]].median().sort_values("flops_per_sample")

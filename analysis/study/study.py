@@ -22,6 +22,7 @@ from analysis.study.points import ceiling_of, failed_runs, menu_of, observations
 from analysis.study.tuned import method_axes, objectives_of, tuned_points
 
 NUM_REFITS = 1_000
+WITHOUT_SCORE = frozenset({"failed", "unfinished", "no score"})  # rules whose runs have nothing to fit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,11 +48,12 @@ class ObjectiveStudy:
     selected: Selected | None  # how the forms compared; None without points that one law may join
     refits: Refits | None  # None where there is no law
     menu: Menu | None  # None without any point
+    left_out: str = ""  # which rules left out runs that have the metric, where none is left
 
     @property
     def reason(self) -> str:
         """Why no law is stated; empty where one is."""
-        return self.fit.reason if self.fit else "no finished run has this metric"
+        return self.fit.reason if self.fit else self.left_out or "no finished run has this metric"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +90,7 @@ def study_selection(
     metric = selection.metric
     names = _in_order(objectives_of(table), options.between)
     tuned = tuned_points(selection.points, names)
+    selection = dataclasses.replace(selection, rules=(*selection.rules, *tuned.rules))
     runs = {name: tuned.points[tuned.points["objective"] == name].reset_index(drop=True) for name in names}
     mixed = {name: method_axes(points) for name, points in runs.items()}
     selections = {
@@ -98,6 +101,11 @@ def study_selection(
     sides = {
         name: _study_objective(name, runs[name], metric, mixed[name], selections[name], common, options)
         for name in names
+    }
+    sides |= {
+        name: dataclasses.replace(side, left_out=_left_out(table, name, selection))
+        for name, side in sides.items()
+        if side.fit is None
     }
     return MetricStudy(
         metric=metric,
@@ -170,6 +178,17 @@ def _study_objective(
         refits=refits,
         menu=menu_of(points) if len(points) else None,
     )
+
+
+def _left_out(table: pd.DataFrame, objective: str, selection: Selection) -> str:
+    """The rules that left out runs of an objective although they have a score, or ""."""
+    mine = set(table.loc[table["objective"] == objective, "run_id"])
+    told = [
+        f"{num} under {rule.name!r} ({rule.description})"
+        for rule in selection.rules
+        if rule.name not in WITHOUT_SCORE and (num := len(mine & set(rule.run_ids)))
+    ]
+    return f"its scored runs were left out: {', '.join(told)}" if told else ""
 
 
 def _mixed_fit(points: pd.DataFrame, metric: str, mixed: Sequence[str]) -> Fit:
