@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from analysis.load import UNREADABLE
 from scaling.records import FAILURES
 
 FAILED_STATUSES = (*sorted(FAILURES), UNREADABLE)
+WITHOUT_SCORE = frozenset({"failed", "unfinished", "no score"})  # rules whose runs have nothing to fit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +75,17 @@ def select_points(
         open_rows &= ~mask
     points = pd.concat([table, scores], axis=1)[open_rows].reset_index(drop=True)
     return Selection(metric=metric, points=points, rules=tuple(rules))
+
+
+def left_out(table: pd.DataFrame, objective: str, rules: Sequence[Rule]) -> str:
+    """The rules that left out runs of an objective although they have a score, in words, or ""."""
+    mine = set(table.loc[table["objective"] == objective, "run_id"])
+    told = [
+        f"{num} under {rule.name!r} ({rule.description})"
+        for rule in rules
+        if rule.name not in WITHOUT_SCORE and (num := len(mine & set(rule.run_ids)))
+    ]
+    return f"its scored runs were left out: {', '.join(told)}" if told else ""
 
 
 def _scores(table: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from types import MappingProxyType
 
+from analysis.comparison.cells import FEW_FAILED
 from analysis.comparison.compare import Comparison
 from analysis.filters import Rule
 from analysis.intervals.interval import Interval
@@ -20,6 +21,7 @@ EFFECTS = MappingProxyType(  # by rule, why its runs are not let in for a look
         "sealed": "not looked at before the holdout is opened",
         OTHER_SETTINGS: "their errors are in what stands for the cell",
         NOT_COMPARED: "they take no part in the ratio",
+        "failed": f"{NO_ERROR}; above {FEW_FAILED:.0%} of an objective they are imputed, in a row of their own",
     }
 )
 

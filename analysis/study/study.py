@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.comparison.compare import CompareOptions, Comparison, compare
 from analysis.comparison.side import Side
 from analysis.comparison.tuning import TuningBudget
-from analysis.filters import Selection, is_loss, select_points
+from analysis.filters import Selection, is_loss, left_out, select_points
 from analysis.fitting.fit import Fit, FitStatus
 from analysis.fitting.options import FitOptions
 from analysis.forms.form import Form
@@ -18,11 +18,11 @@ from analysis.frontier import Menu
 from analysis.intervals.wild import Refits, refit
 from analysis.selection.candidates import candidates
 from analysis.selection.select import Candidate, Selected, select
+from analysis.study.alike_towers import alike_towers
 from analysis.study.points import ceiling_of, failed_runs, menu_of, observations_of
 from analysis.study.tuned import method_axes, objectives_of, tuned_points
 
 NUM_REFITS = 1_000
-WITHOUT_SCORE = frozenset({"failed", "unfinished", "no score"})  # rules whose runs have nothing to fit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +48,7 @@ class ObjectiveStudy:
     selected: Selected | None  # how the forms compared; None without points that one law may join
     refits: Refits | None  # None where there is no law
     menu: Menu | None  # None without any point
+    doubts: tuple[str, ...] = ()  # what speaks against the law although it is stated
     left_out: str = ""  # which rules left out runs that have the metric, where none is left
 
     @property
@@ -103,16 +104,17 @@ def study_selection(
         for name in names
     }
     sides |= {
-        name: dataclasses.replace(side, left_out=_left_out(table, name, selection))
+        name: dataclasses.replace(side, left_out=left_out(table, name, selection.rules))
         for name, side in sides.items()
         if side.fit is None
     }
+    comparison = _comparison(_sides(table, list(sides.values()), metric), tuned.budget, options)
     return MetricStudy(
         metric=metric,
         table=table,
         selection=selection,
         sides=sides,
-        comparison=_comparison(_sides(table, list(sides.values()), metric), tuned.budget, options),
+        comparison=None if comparison is None else _with_doubts(comparison, sides),
         tuning=tuned.budget,
         options=options,
     )
@@ -170,25 +172,16 @@ def _study_objective(
     if selected is not None:
         fit = next((one.fit for one in selected.candidates if _asked(one.fit) == common), selected.chosen)
     refits = refit(fit, num_refits=options.num_refits, seed=options.seed) if fit and fit.law else None
+    menu = menu_of(points) if len(points) else None
     return ObjectiveStudy(
         objective=name,
         points=points,
         fit=fit,
         selected=selected,
         refits=refits,
-        menu=menu_of(points) if len(points) else None,
+        menu=menu,
+        doubts=alike_towers(fit, points["image_tower"].astype(str).to_list(), menu) if len(points) else (),
     )
-
-
-def _left_out(table: pd.DataFrame, objective: str, selection: Selection) -> str:
-    """The rules that left out runs of an objective although they have a score, or ""."""
-    mine = set(table.loc[table["objective"] == objective, "run_id"])
-    told = [
-        f"{num} under {rule.name!r} ({rule.description})"
-        for rule in selection.rules
-        if rule.name not in WITHOUT_SCORE and (num := len(mine & set(rule.run_ids)))
-    ]
-    return f"its scored runs were left out: {', '.join(told)}" if told else ""
 
 
 def _mixed_fit(points: pd.DataFrame, metric: str, mixed: Sequence[str]) -> Fit:
@@ -221,6 +214,13 @@ def _sides(table: pd.DataFrame, sides: Sequence[ObjectiveStudy], metric: str) ->
         for side in sides[:2]
         if side.fit and side.menu
     )
+
+
+def _with_doubts(comparison: Comparison, sides: Mapping[str, ObjectiveStudy]) -> Comparison:
+    """The comparison with what speaks against the laws of its two sides among the notes."""
+    names = (comparison.studied, comparison.rival)
+    doubts = tuple(f"{name}: {doubt}" for name in names for doubt in sides[name].doubts)
+    return dataclasses.replace(comparison, notes=(*comparison.notes, *doubts))
 
 
 def _comparison(

@@ -61,7 +61,9 @@ def fit(
         for name, study in studies.items():
             for side in study.sides.values():
                 note = side.reason or (side.selected.reason if side.selected else "")
-                wide_console().print(f"{name}, {side.objective}: {note}", highlight=False, markup=False)
+                for told in (note, *side.doubts):
+                    wide_console().print(f"{name}, {side.objective}: {told}", highlight=False, markup=False)
+            _print_left_out(name, study)
 
 
 def compare(
@@ -90,6 +92,8 @@ def compare(
                 _print_rows(*_upright(nested_table(study.comparison)))
             for note in study.comparison.notes:
                 console.print(f"- {note}", highlight=False, markup=False)
+            _print_left_out(name, study)
+        _print_adjusted(studies)
 
 
 def design(
@@ -160,6 +164,27 @@ def report(
     page = output or folders[0] / "report.html"
     written = write_report(folders, page, metric=metric, save_figures=figures)
     Console().print(f"report: {written}", soft_wrap=True)
+
+
+def _print_left_out(metric: str, study: MetricStudy) -> None:
+    """A line per rule that left out runs."""
+    for rule in study.selection.rules:
+        if rule.run_ids:
+            told = f"{metric}: {len(rule.run_ids)} runs left out under {rule.name!r} ({rule.description})"
+            wide_console().print(told, highlight=False, markup=False)
+
+
+def _print_adjusted(studies: Mapping[str, MetricStudy]) -> None:
+    """p-values of equal errors where several metrics were asked the same question, adjusted for that."""
+    from analysis.comparison.holm import holm
+
+    found = {name: study.comparison.p_value for name, study in studies.items() if study.comparison}
+    p_values = {name: value for name, value in found.items() if value is not None}
+    if len(p_values) > 1:
+        rows = [
+            (name, f"{p_values[name]:.3g}", f"{adjusted:.3g}") for name, adjusted in holm(p_values).items()
+        ]
+        _print_rows("Equal errors at the compute of each sentence", ("metric", "p", "p (Holm)"), rows)
 
 
 def _all_studies(
