@@ -29,6 +29,7 @@ COVARIATES = MappingProxyType(
     }
 )
 """Columns of the sweep table by the covariates of forms."""
+CLUSTER = "cluster"  # column of a study's table
 PRIOR_RUN_SPREAD = 0.016
 """Standard deviation of an error rate e between seeds, in units of e (1 - e), where too few cells have two seeds: an
 assumption (0.4 points at e = 0.5) that only weights runs against each other; intervals come from the residuals."""
@@ -52,18 +53,44 @@ def observations_of(points: pd.DataFrame, metric: str) -> Observations:
     return Observations.of(
         points["error"],
         variance=None if is_loss(metric) else error_variance(points),
-        clusters=[cluster_of(run) for run in points.to_dict("records")],
+        clusters=_clusters(points),
         run_ids=[str(run_id) for run_id in points["run_id"]],
         **covariates,
     )
 
 
-def cluster_of(run: Mapping[Hashable, Any]) -> str:
-    """The label of a run's cluster: its trunk where it shares one, else its cell, itself where it tells none."""
-    trunk, cell = run.get("trunk"), [run[name] for name in ("image_tower", "samples_seen")]
-    if isinstance(trunk, str):
-        return trunk
+def cluster_labels(runs: pd.DataFrame) -> list[str]:
+    """The cluster of each run: runs of one cell are in one, and runs of one trunk, and so whatever these link.
+
+    Its label is its first cell, so that objectives with the same cells have the same labels; a run that tells no cell
+    is one of its own.
+    """
+    cells = [_cell(run) for run in runs.to_dict("records")]
+    first = {cell: cell for cell in cells}  # a cell of the same cluster, nearer to its first one
+    trunks = list(runs["trunk"]) if "trunk" in runs else [None] * len(runs)
+    cell_of_trunk: dict[str, str] = {}
+    for cell, trunk in zip(cells, trunks, strict=True):
+        if pd.isna(trunk):
+            continue
+        ends = _root(first, cell), _root(first, cell_of_trunk.setdefault(str(trunk), cell))
+        first[max(ends)] = min(ends)
+    return [_root(first, cell) for cell in cells]
+
+
+def _cell(run: Mapping[Hashable, Any]) -> str:
+    cell = [run.get(name) for name in ("image_tower", "samples_seen")]
     return str(run["run_id"]) if any(pd.isna(part) for part in cell) else "/".join(map(str, cell))
+
+
+def _root(first: Mapping[str, str], cell: str) -> str:
+    while first[cell] != cell:
+        cell = first[cell]
+    return cell
+
+
+def _clusters(runs: pd.DataFrame) -> list[str]:
+    """Those that were told for the whole study, else those of these runs alone."""
+    return list(runs[CLUSTER]) if CLUSTER in runs else cluster_labels(runs)
 
 
 def error_variance(points: pd.DataFrame) -> Floats:
@@ -113,7 +140,7 @@ def failed_runs(table: pd.DataFrame, objective: str, covariates: Sequence[str]) 
         return None
     return FailedRuns(
         covariates={name: failed[column].to_numpy(dtype=float) for name, column in wanted.items()},
-        clusters=tuple(cluster_of(run) for run in failed.to_dict("records")),
+        clusters=tuple(_clusters(failed)),
         run_ids=tuple(map(str, failed["run_id"])),
     )
 

@@ -19,7 +19,7 @@ from analysis.intervals.wild import Refits, refit
 from analysis.selection.candidates import candidates
 from analysis.selection.select import Candidate, Selected, select
 from analysis.study.alike_towers import alike_towers
-from analysis.study.points import ceiling_of, failed_runs, menu_of, observations_of
+from analysis.study.points import CLUSTER, ceiling_of, cluster_labels, failed_runs, menu_of, observations_of
 from analysis.study.tuned import method_axes, objectives_of, tuned_points
 
 NUM_REFITS = 1_000
@@ -89,6 +89,10 @@ def study_selection(
 ) -> MetricStudy:
     """The study of points that were selected from a table by other rules than those of a sweep."""
     metric = selection.metric
+    table = table.assign(**{CLUSTER: cluster_labels(table)})
+    labels = dict(zip(table["run_id"], table[CLUSTER], strict=True))
+    clustered = selection.points.assign(**{CLUSTER: selection.points["run_id"].map(labels)})
+    selection = dataclasses.replace(selection, points=clustered)
     names = _in_order(objectives_of(table), options.between)
     tuned = tuned_points(selection.points, names)
     selection = dataclasses.replace(selection, rules=(*selection.rules, *tuned.rules))

@@ -14,7 +14,7 @@ from analysis.comparison.compare import ComparisonStatus
 from analysis.filters import select_points
 from analysis.load import load_sweep
 from analysis.study.ledger import ledger
-from analysis.study.points import PRIOR_RUN_SPREAD, error_variance, menu_of, run_spread
+from analysis.study.points import PRIOR_RUN_SPREAD, cluster_labels, error_variance, menu_of, run_spread
 from analysis.study.study import MetricStudy, StudyOptions, study_metric
 
 METRIC = "linear_probe.top1"
@@ -115,6 +115,25 @@ def test_a_third_objective_that_was_tuned_is_told_why_it_has_no_law(table: pd.Da
     again = runs.assign(learning_rate=1e-3, run_id=runs["run_id"] + "-lr")
     side = study_of(pd.concat([runs, again], ignore_index=True)).sides["siglip"]
     assert side.fit is None and "18 under 'not compared'" in side.reason
+
+
+def test_seeds_of_a_cell_stay_together_although_each_has_a_trunk_of_its_own() -> None:
+    """Numbered trunks, as of imported results: one per tower and seed, from which two lengths branch off."""
+    rows = [
+        {"run_id": f"{tower}-{samples}-{seed}", "image_tower": tower, "samples_seen": samples, "trunk": trunk}
+        for trunk, (tower, seed) in enumerate([("S", 0), ("S", 1), ("B", 0), ("B", 1)])
+        for samples in (1_000, 2_000)
+    ]
+    labels = cluster_labels(pd.DataFrame(rows))
+    assert len(set(labels)) == 2 and labels[:4] == ["S/1000"] * 4 and labels[4:] == ["B/1000"] * 4
+    assert len(set(cluster_labels(pd.DataFrame(rows).drop(columns="trunk")))) == 4
+
+
+def test_trunks_of_two_objectives_on_the_same_cells_are_drawn_jointly(table: pd.DataFrame) -> None:
+    branched = table.assign(trunk=table["objective"] + table["image_tower"])
+    comparison = study_of(branched).comparison
+    assert comparison is not None and len(comparison.pairing.shared) == 3
+    assert not comparison.pairing.studied_only and not comparison.pairing.rival_only
 
 
 def test_towers_of_unknown_size_have_a_law_of_compute(table: pd.DataFrame) -> None:
