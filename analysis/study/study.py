@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.comparison.compare import CompareOptions, Comparison, compare
 from analysis.comparison.side import Side
 from analysis.comparison.tuning import TuningBudget
-from analysis.filters import Selection, is_loss, left_out, select_points
+from analysis.filters import FAILED_STATUSES, Selection, is_loss, left_out, select_points
 from analysis.fitting.fit import Fit, FitStatus
 from analysis.fitting.options import FitOptions
 from analysis.forms.form import Form
@@ -94,7 +94,7 @@ def study_selection(
     clustered = selection.points.assign(**{CLUSTER: selection.points["run_id"].map(labels)})
     selection = dataclasses.replace(selection, points=clustered)
     names = _in_order(objectives_of(table), options.between)
-    tuned = tuned_points(selection.points, names)
+    tuned = tuned_points(selection.points, names, table[table["status"].isin(FAILED_STATUSES)])
     selection = dataclasses.replace(selection, rules=(*selection.rules, *tuned.rules))
     runs = {name: tuned.points[tuned.points["objective"] == name].reset_index(drop=True) for name in names}
     mixed = {name: method_axes(points) for name, points in runs.items()}

@@ -42,19 +42,23 @@ class TunedPoints:
     rules: tuple[Rule, ...] = ()
 
 
-def tuned_points(points: pd.DataFrame, objectives: Sequence[str]) -> TunedPoints:
+def tuned_points(
+    points: pd.DataFrame, objectives: Sequence[str], failed: pd.DataFrame | None = None
+) -> TunedPoints:
     """The points as they are where every cell has one setting; else one per cell, the expected best of equal tries.
 
     Objectives that share no cell, and a lone one, get as many tries everywhere as their least tried cell had.  With
-    tuning, objectives beyond the first two keep no point: nobody says how often they should have been tried.
+    tuning, objectives beyond the first two keep no point: nobody says how often they should have been tried.  Settings
+    that failed were tried as well.
     """
     compared = [name for name in objectives if name in set(points["objective"])][:2] if len(points) else []
     if not compared:
         return TunedPoints(points=points, budget=None)
-    runs = points.assign(setting=_settings(points))
+    runs = points if failed is None or failed.empty else pd.concat([points, failed], ignore_index=True)
+    runs = runs.assign(setting=_settings(runs))
     budget = tuning_budget(runs, *compared) if len(compared) == 2 else None
     mine = runs[runs["objective"].isin(compared)]
-    tried = mine.groupby(["objective", *CELL])["setting"].nunique()
+    tried = mine.groupby(["objective", *CELL])["setting"].nunique()  # also of settings that failed
     shared = budget is not None and not budget.num_settings.empty
     if (tried == 1).all() or (shared and budget is not None and (budget.num_settings == 1).all(axis=None)):
         return TunedPoints(points=points, budget=budget)
@@ -68,7 +72,7 @@ def tuned_points(points: pd.DataFrame, objectives: Sequence[str]) -> TunedPoints
 
 def _rules(points: pd.DataFrame, compared: pd.DataFrame, best: pd.DataFrame) -> tuple[Rule, ...]:
     """The runs that one of their cell stands for, and those of objectives that are not compared."""
-    merged = compared.loc[~compared["run_id"].isin(best["run_id"]), "run_id"]
+    merged = compared.loc[compared["error"].notna() & ~compared["run_id"].isin(best["run_id"]), "run_id"]
     others = points.loc[~points["run_id"].isin(compared["run_id"]), "run_id"]
     told = "one run of each cell stands for all settings tried in it, with the best error expected of equal tries"
     return (

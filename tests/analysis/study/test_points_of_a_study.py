@@ -108,6 +108,17 @@ def test_settings_of_a_lone_objective_are_no_seeds_of_its_cells(table: pd.DataFr
     assert set(row.run_ids) == set(worse["run_id"]) and "stands for the cell" in row.reason
 
 
+def test_a_learning_rate_that_diverged_was_tried(table: pd.DataFrame) -> None:
+    """Two settings each, of which the rival's second failed: nothing is corrected in favour of either."""
+    again = table.assign(learning_rate=1e-3, run_id=table["run_id"] + "-lr")
+    again[METRIC] -= 0.05
+    again.loc[again["objective"] == "clip", ["status", METRIC]] = ["diverged", np.nan]
+    study = study_of(pd.concat([table.assign(learning_rate=5e-4), again], ignore_index=True))
+    assert study.tuning is not None and (study.tuning.num_settings == 2).all(axis=None)
+    best = pd.concat([side.points for side in study.sides.values()]).set_index("run_id")["error"].sort_index()
+    np.testing.assert_allclose(best, 1 - table.set_index("run_id")[METRIC].sort_index())
+
+
 def test_a_third_objective_that_was_tuned_is_told_why_it_has_no_law(table: pd.DataFrame) -> None:
     third = table[table["objective"] == "clip"].assign(objective="siglip")
     third["run_id"] = "siglip-" + third["run_id"]
