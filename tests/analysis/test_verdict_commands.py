@@ -55,6 +55,27 @@ def test_every_rule_that_left_out_runs_is_told_beside_the_laws(
     assert "2 runs left out under 'sealed'" in output and "1 runs left out under 'failed'" in output
 
 
+def test_fit_sees_a_holdout_only_after_unsealing_on_record(
+    command: Command, sweep_folder: SweepFolder
+) -> None:
+    path = sweep_folder.path / "plan.json"
+    sealed = ["clip-vit_tiny8-32768-s0", "superclass-vit_tiny8-32768-s0"]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"holdout": sealed}))
+    asked = ("SWEEP", "--metric", "linear_probe.top1", "--refits", "100")
+    assert "under 'sealed'" in command("compare", *asked).output
+    assert not (sweep_folder.path / "unsealed.jsonl").exists()
+    result = command("fit", *asked, "--unseal")
+    assert result.exit_code == 0 and "opened by" in result.output and "'sealed'" not in result.output
+    (line,) = (sweep_folder.path / "unsealed.jsonl").read_text().splitlines()
+    assert json.loads(line)["run_ids"] == sealed
+    assert "'sealed'" not in command("compare", *asked).output
+
+
+def test_results_of_others_have_no_holdout_to_open(command: Command) -> None:
+    result = command("fit", "SWEEP", "--mapping", "laion_openclip", "--unseal")
+    assert isinstance(result.exception, ValueError) and "no holdout" in str(result.exception)
+
+
 def test_p_values_of_several_metrics_are_adjusted_for_their_number(command: Command) -> None:
     output = command("compare", "SWEEP", "--refits", "100").output
     assert "p (Holm)" in output and "zero_shot.top1" in output
