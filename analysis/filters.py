@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from analysis.load import UNREADABLE
 from scaling.records import FAILURES
 
 FAILED_STATUSES = (*sorted(FAILURES), UNREADABLE)
+WITHOUT_SCORE = frozenset({"failed", "unfinished", "no score"})  # rules whose runs have nothing to fit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,9 +62,10 @@ def select_points(
         "sealed": ("holdout of the sweep file, not opened", table["run_id"].isin(list(sealed))),
         "failed": ("the run failed and has no score", table["status"].isin(FAILED_STATUSES)),
         "unfinished": ("the run is not finished", table["status"] != "done"),
-        "no score": (f"the record holds no {metric}", scores["error"].isna()),
+        "no score": (f"the record holds no {metric}, or none that is finite", ~np.isfinite(scores["error"])),
         "early score": ("evaluated before the end of its training", scores.pop("is_early")),
-        "no error left": ("an error of 0 has no place on a logarithmic axis", scores["error"] <= 0),
+        "no fraction": ("a score above 1 is no fraction of right answers", scores["error"] < 0),
+        "no error left": ("an error of 0 of unknown precision has no logarithm", scores["error"] <= 0),
     }
     open_rows, rules = pd.Series(True, index=table.index), []
     for name, (description, mask) in masks.items():
@@ -73,6 +75,17 @@ def select_points(
         open_rows &= ~mask
     points = pd.concat([table, scores], axis=1)[open_rows].reset_index(drop=True)
     return Selection(metric=metric, points=points, rules=tuple(rules))
+
+
+def left_out(table: pd.DataFrame, objective: str, rules: Sequence[Rule]) -> str:
+    """The rules that left out runs of an objective although they have a score, in words, or ""."""
+    mine = set(table.loc[table["objective"] == objective, "run_id"])
+    told = [
+        f"{num} under {rule.name!r} ({rule.description})"
+        for rule in rules
+        if rule.name not in WITHOUT_SCORE and (num := len(mine & set(rule.run_ids)))
+    ]
+    return f"its scored runs were left out: {', '.join(told)}" if told else ""
 
 
 def _scores(table: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -88,15 +101,22 @@ def _scores(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     chance = _of_task(table, "{}.chance", scored_by)
     chance = chance.fillna(_of_task(table, "{}." + name + ".chance", scored_by))
     seen = _of_task(table, "evaluation.{}.samples_seen", scored_by)
+    num_evaluated = _of_task(table, "evaluation.{}.num_samples", scored_by)
     return pd.DataFrame(
         {
-            "error": score if is_loss(metric) else 1 - score,
+            "error": score if is_loss(metric) else _error_rate(score, num_evaluated),
             "guessing_error": np.nan if is_loss(metric) else 1 - chance,
             "scored_by": scored_by,
-            "num_evaluated": _of_task(table, "evaluation.{}.num_samples", scored_by),
+            "num_evaluated": num_evaluated,
             "is_early": seen < _numbers(table, "measured_samples_seen"),
         }
     )
+
+
+def _error_rate(score: pd.Series[float], num_evaluated: pd.Series[float]) -> pd.Series[float]:
+    """1 - score; no error among n samples counts as half a one, which any law can come near, and is not dropped."""
+    error = 1 - score
+    return error.mask((error == 0) & (num_evaluated > 0), 0.5 / num_evaluated)
 
 
 def _of_task(table: pd.DataFrame, column: str, scored_by: pd.Series[str]) -> pd.Series[float]:

@@ -24,14 +24,15 @@ class Menu:
     """The towers an objective may spend compute on: what each is, and what a sample of it costs."""
 
     towers: tuple[str, ...]
-    parameters_T: Floats  # of the image tower
+    parameters_T: Floats  # of the image tower; NaN where unknown, which laws of compute alone do not mind
     flops_per_sample_T: Floats  # training FLOPs of everything that is trained, text tower and head included
     unique_samples: float = np.inf  # of the data set: more samples seen are repeats
     most_samples_T: Floats | None = None  # largest samples_seen of each tower's runs; None: not told
 
     def __post_init__(self) -> None:
         sizes = {len(self.towers), *self.parameters_T.shape, *self.flops_per_sample_T.shape}
-        numbers_X = np.concatenate([self.parameters_T, self.flops_per_sample_T, [self.unique_samples]])
+        known_T = self.parameters_T[~np.isnan(self.parameters_T)]
+        numbers_X = np.concatenate([known_T, self.flops_per_sample_T, [self.unique_samples]])
         if len(sizes) != 1 or not self.towers or not np.all(numbers_X > 0):
             raise ValueError(
                 f"{self}: needs a tower, and a positive number of parameters and FLOPs for each."

@@ -21,6 +21,7 @@ NOT_SCIENCE = (
     "skipped_steps",
     "finished_at",
     "trunk",
+    "cluster",
     "error",
     "guessing_error",
     "scored_by",

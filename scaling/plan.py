@@ -167,9 +167,24 @@ def with_purchase(plan: Plan, budget: Budget) -> Plan:
 
 
 def write_plan(plan: Plan, path: Path) -> None:
-    """Write plan.json, whole or not at all."""
+    """Write plan.json, whole or not at all; runs that were trained under seal stay in its holdout."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, plan.model_dump_json(indent=1))
+    write_atomically(path, with_kept_holdout(plan, path).model_dump_json(indent=1))
+
+
+def with_kept_holdout(plan: Plan, path: Path) -> Plan:
+    """The plan with the runs that the plan at `path` sealed and that have started, whatever the sweep file says now.
+
+    Planning again opens no seal: only `scaling report --unseal` does, on record.
+    """
+    if not path.exists():
+        return plan
+    try:
+        before = json.loads(path.read_text(encoding="utf-8")).get("holdout", ())
+    except ValueError:  # no plan: it seals nothing, and writing again repairs it
+        return plan
+    kept = [run_id for run_id in before if run_id not in plan.holdout and (path.parent / run_id).is_dir()]
+    return plan.model_copy(update={"holdout": (*plan.holdout, *kept)}) if kept else plan
 
 
 def cost_summary(plan: Plan) -> str:

@@ -68,7 +68,9 @@ def on_shared_cells(side: Side, pairs: Pairing) -> Side:
 def with_failed_as_worst(side: Side) -> Side:
     """The side refitted with every failed run counted as bad as the worst completed run of its tower, or of all.
 
-    A failed run is only known to be no better than what was seen; this is the unfavourable end of that.
+    Nothing is known of a failed run; that it is no better than the worst that was seen is a stated assumption.  A law
+    that falls with samples cannot pass through such points, and a robust loss counts them as outliers: they widen the
+    interval more than they move the estimate.
     """
     points, failed = side.fit.observations, side.failed
     if failed is None or not len(failed):

@@ -59,11 +59,15 @@ def _bare(studied: Side, rival: Side, tuning: TuningBudget | None) -> Comparison
     pairs = pairing(studied, rival)
     notes = [NOT_TOLD if tuning is None else tuning.statement, pairs.statement]
     notes += [
-        f"{len(side.failed)} failed or incomplete runs of {side.objective} "
-        f"({side.failed_share:.0%}) are counted and not fitted"
+        f"{len(side.failed)} failed runs of {side.objective} ({side.failed_share:.0%}) are counted and not fitted"
         for side in (studied, rival)
         if side.failed is not None and len(side.failed)
     ]
+    if studied.asked.form != rival.asked.form:
+        notes.append(
+            f"{studied.objective} has a {studied.asked.form.name} and {rival.objective} a {rival.asked.form.name}, as "
+            "no form states a law for both: their difference is in part one between forms"
+        )
     nothing_M = np.zeros(0)
     return Comparison(
         studied=studied.objective,
@@ -158,7 +162,7 @@ def _sensitivities(
     if max(studied.failed_share, rival.failed_share) > FEW_FAILED:
         sides = (with_failed_as_worst(studied), with_failed_as_worst(rival))
         more = sum(len(side.failed) for side in (studied, rival) if side.failed is not None)
-        rule = "failed runs as bad as the worst completed run of their tower"
+        rule = "failed runs as bad as the worst completed run of their tower, as outliers of the fit: see the interval"
         found.append(_repeated(rule, more, sides, compared, options))
     return tuple(found)
 

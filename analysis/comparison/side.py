@@ -111,6 +111,13 @@ def incomparable(studied: Side, rival: Side) -> str:
             return f"the law of {side.objective} needs {missing}, which does not follow from a compute and a tower"
         if side.fit.law is None:
             return f"no law is stated for {side.objective} ({side.fit.status.value}): {side.fit.reason}"
+    mine, theirs = (side.fit.form.covariates for side in (studied, rival))
+    if mine != theirs:
+        return (
+            f"{studied.objective} has a law of {' and '.join(mine)}, {rival.objective} one of {' and '.join(theirs)}: "
+            "the best of several towers does not compare with a line of runs; train the same towers and samples for "
+            "both"
+        )
     return ""
 
 

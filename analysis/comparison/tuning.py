@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import pandas as pd
 from scipy.integrate import quad
@@ -63,7 +63,8 @@ class TuningBudget:
 def tuning_budget(runs: pd.DataFrame, studied: str, rival: str) -> TuningBudget:
     """Settings per shared cell in a table of runs: objective, image_tower, samples_seen, setting.
 
-    `setting` names what was tuned (learning rate, weight decay, ...); seeds of a setting are one setting.
+    `setting` names what was tuned (learning rate, weight decay, ...); seeds of a setting are one setting, and one that
+    failed was tried.
     """
     _need(runs, ["objective", *CELL, "setting"])
     counts = runs.groupby(["objective", *CELL])["setting"].nunique().reset_index()
@@ -87,30 +88,47 @@ def equal_budget(
     if budget.num_settings.empty:
         raise ValueError(f"{studied} and {rival} share no cell: there is no smaller budget to correct to.")
     smaller = budget.num_settings.min(axis=1)
+    tries = {tuple(cell): int(num) for cell, num in zip(smaller.index, smaller, strict=True)}
+    compared = runs[runs["objective"].isin((studied, rival))]
+    best = one_per_cell(compared, tries, int(smaller.min()), error=error)
+    return best, dataclasses.replace(budget, corrected=True)
+
+
+def one_per_cell(
+    runs: pd.DataFrame, num_tries: Mapping[tuple[Hashable, ...], int], otherwise: int, *, error: str = "error"
+) -> pd.DataFrame:
+    """One row per objective and cell: that of its first run, with the error expected of the best of so many tries.
+
+    `num_tries` by cell, `otherwise` in cells that it lacks; a setting counts with the mean of its seeds, and as tried
+    where all of them failed (no error).  A cell in which every setting failed has no row.
+    """
+    _need(runs, ["objective", *CELL, "setting", error])
     rows = []
-    for (objective, *cell), tried in runs.groupby(["objective", *CELL], sort=True):
-        if objective not in (studied, rival):
+    for (_, *cell), tried in runs.groupby(["objective", *CELL], sort=True):
+        finished = tried[tried[error].notna()]
+        if finished.empty:
             continue
         mean_K = tried.groupby("setting")[error].mean().to_numpy()
-        num = int(smaller.get(tuple(cell), smaller.min()))
-        best = expected_best(mean_K, min(num, len(mean_K)))
-        rows.append({**tried.iloc[0].to_dict(), error: best})
-    return pd.DataFrame(rows), dataclasses.replace(budget, corrected=True)
+        num = min(int(num_tries.get(tuple(cell), otherwise)), len(mean_K))
+        rows.append({**finished.iloc[0].to_dict(), error: expected_best(mean_K, num)})
+    return pd.DataFrame(rows)
 
 
 def expected_best(error_K: Sequence[float] | Floats, num: int) -> float:
     """The least error expected of `num` of K tried settings, drawn without replacement.
 
-    The i-th best is the best drawn in choose(K - i, num - 1) of the choose(K, num) draws.
+    The i-th best is the best drawn in choose(K - i, num - 1) of the choose(K, num) draws.  A setting that failed (NaN)
+    was tried and is never the best; draws of failed ones alone do not count.
     """
-    ordered = sorted(float(error) for error in error_K)
-    if not 1 <= num <= len(ordered):
+    ordered = sorted(float(error) for error in error_K if not math.isnan(error))
+    if not ordered or not 1 <= num <= len(error_K):
         raise ValueError(
-            f"the best of {num} of {len(ordered)} settings: num must be between 1 and {len(ordered)}."
+            f"the best of {num} of {len(error_K)} settings, {len(ordered)} of them finished: num must be between 1 and "
+            f"{len(error_K)}, and one be finished."
         )
-    draws = math.comb(len(ordered), num)
+    draws = math.comb(len(error_K), num) - math.comb(len(error_K) - len(ordered), num)
     return sum(
-        error * math.comb(len(ordered) - rank, num - 1) / draws for rank, error in enumerate(ordered, start=1)
+        error * math.comb(len(error_K) - rank, num - 1) / draws for rank, error in enumerate(ordered, start=1)
     )
 
 

@@ -5,12 +5,15 @@ Shapes.  R laws, M compute values.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
 from analysis.filters import FAILED_STATUSES
+from analysis.fitting.fit import Fit
 from analysis.forms.form import Floats
-from analysis.frontier import beyond_samples, frontier_errors
+from analysis.frontier import Menu, beyond_samples, frontier_errors
 from analysis.intervals.interval import Band
 from analysis.study.study import MetricStudy, ObjectiveStudy
 
@@ -38,13 +41,14 @@ def frontier_curve(side: ObjectiveStudy, farthest: float = 0.0) -> pd.DataFrame 
         return None
     compute_M = compute_grid(side, farthest)
 
-    def errors(theta_RP: Floats) -> Floats:
-        return _frontier_errors(side, theta_RP, compute_M)
+    def errors(fit: Fit) -> Callable[[Floats], Floats]:
+        return lambda theta_RP: _frontier_errors(fit, side.menu, theta_RP, compute_M)
 
     bands: dict[str, Floats] = dict.fromkeys(_ENDS, np.full(len(compute_M), np.nan))
     if side.refits is not None and not side.refits.reason:
-        bands |= _ends(side.refits.curve(errors), "mean") | _ends(side.refits.new_run(errors), "new_run")
-    error_M = errors(np.asarray([side.fit.law.theta]))[0]
+        refitted = errors(side.refits.fit)  # in the form asked for, which may have a parameter more
+        bands |= _ends(side.refits.curve(refitted), "mean") | _ends(side.refits.new_run(refitted), "new_run")
+    error_M = errors(side.fit)(np.asarray([side.fit.law.theta]))[0]
     extrapolated = compute_M > side.points["train_flops"].max() * (1 + 1e-9)
     if side.menu is not None and side.fit.form.covariates != ("train_flops",):
         extrapolated |= beyond_samples(side.fit.law, side.menu, compute_M)
@@ -83,14 +87,13 @@ def _pareto(points: pd.DataFrame) -> pd.Series[bool]:
     return flags
 
 
-def _frontier_errors(side: ObjectiveStudy, theta_RP: Floats, compute_M: Floats) -> Floats:
+def _frontier_errors(fit: Fit, menu: Menu | None, theta_RP: Floats, compute_M: Floats) -> Floats:
     """Errors [R, M] at each compute: of the best tower of the menu, or of a law of compute alone."""
-    assert side.fit is not None and side.fit.law is not None, "only a law has a frontier"
-    form, references = side.fit.form, side.fit.law.references
+    form, references = fit.form, fit.found.references
     if form.covariates == ("train_flops",):
         return form.predict(theta_RP, np.log(compute_M / references["train_flops"])[:, None])
-    assert side.menu is not None, "a surface of parameters has a menu of towers"
-    return frontier_errors(form, theta_RP, references, side.menu, compute_M)
+    assert menu is not None, "a surface of parameters has a menu of towers"
+    return frontier_errors(form, theta_RP, references, menu, compute_M)
 
 
 def _ends(band: Band, name: str) -> dict[str, Floats]:

@@ -85,6 +85,11 @@ def clusters_of(fit: Fit, problem: Problem) -> Clusters:
     """The clusters of a fit that has a law."""
     theta_1P = np.asarray([fit.found.theta])
     residual_N, jacobian_NP = (part[0] for part in problem.linearised(theta_1P))
+    return linear_clusters(fit, residual_N, jacobian_NP)
+
+
+def linear_clusters(fit: Fit, residual_N: Floats, jacobian_NP: Floats) -> Clusters:
+    """The clusters of a fit's points under a linear law with these weighted residuals and derivatives."""
     size_P = np.maximum(np.linalg.norm(jacobian_NP, axis=0), 1e-300)
     inverse_PN = np.linalg.pinv(jacobian_NP / size_P) / size_P[:, None]
     cluster_N = fit.observations.cluster_N

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from analysis.figures.words import number
 from analysis.fitting.fit import GRADIENT_TOLERANCE, ILL_CONDITIONED, MIN_VALUES
@@ -136,15 +136,24 @@ def _candidate_row(metric: str, side: ObjectiveStudy, one: Candidate) -> tuple[C
     )
 
 
-def without_law(studies: Iterable[MetricStudy]) -> list[Points]:
-    """Why some objectives have no law; nothing where all have one."""
+def without_law(studies: Sequence[MetricStudy]) -> list[Points]:
+    """Why some objectives have no law, and what speaks against those that are stated; nothing where all is well."""
     told = [
         f"{study.metric}, {side.objective}: {side.reason}."
         for study in studies
         for side in study.sides.values()
         if side.reason
     ]
-    return [Points(lead="No law is stated.", items=tuple(told))] if told else []
+    doubts = [
+        f"{study.metric}, {side.objective}: {doubt}."
+        for study in studies
+        for side in study.sides.values()
+        for doubt in side.doubts
+    ]
+    blocks = [Points(lead="No law is stated.", items=tuple(told))] if told else []
+    if doubts:
+        blocks.append(Points(lead="Towers that a law cannot tell apart.", items=tuple(doubts), is_warning=True))
+    return blocks
 
 
 def _role(side: ObjectiveStudy, one: Candidate) -> str:

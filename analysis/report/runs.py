@@ -96,7 +96,8 @@ def score_table(table: pd.DataFrame) -> Table:
         columns=tuple(columns),
         rows=tuple(rows),
         note=(
-            "Fractions between 0 and 1, losses in nats. zero_shot and retrieval use a text tower, zero_shot_head and "
+            "Fractions between 0 and 1, losses in nats; a dash: not recorded, or sealed. "
+            "zero_shot and retrieval use a text tower, zero_shot_head and "
             f"retrieval_head the scores of the label head.{f' Protocols: {measured}.' if measured else ''}"
         ),
     )

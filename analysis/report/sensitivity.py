@@ -14,8 +14,9 @@ import pandas as pd
 
 from analysis.comparison.paired import REACH
 from analysis.fitting.fit import Fit
-from analysis.forms.form import Floats
+from analysis.forms.form import Floats, Form
 from analysis.frontier import frontier_errors
+from analysis.intervals.asked import as_asked
 from analysis.intervals.influence import influence
 from analysis.selection.select import Candidate
 from analysis.study.study import MetricStudy, ObjectiveStudy
@@ -39,17 +40,17 @@ def ratio_by_form(study: MetricStudy) -> tuple[RatioByForm, ...]:
     sides, compute = _compared(study)
     if not sides:
         return ()
-    studied, rival = ({one.fit.form: one.fit for one in admissible(side)} for side in sides)
-    used = sides[0].fit.form if sides[0].fit else None
-    forms = [form for form in studied if form in rival]
-    return tuple(
-        RatioByForm(
-            form=form.name,
+    studied, rival = ({one.forward.form: one.fit for one in admissible(side)} for side in sides)
+    used = [side.fit.form for side in sides if side.fit]
+    found: dict[tuple[Form, Form], RatioByForm] = {}  # two forms that end in the same simpler ones are one
+    for form in (form for form in studied if form in rival):
+        ended = studied[form].form, rival[form].form
+        found[ended] = RatioByForm(
+            form=ended[0].name if ended[0] == ended[1] else form.name,
             ratio=float(np.exp(_log_ratio(studied[form], rival[form], sides, compute))),
-            is_used=form == used,
+            is_used=list(ended) == used,
         )
-        for form in forms
-    )
+    return tuple(found.values())
 
 
 def influence_on_conclusion(study: MetricStudy) -> pd.DataFrame | None:
@@ -109,8 +110,9 @@ def _log_ratio_of(side: ObjectiveStudy, sides: Sequence[ObjectiveStudy], compute
     studied, rival = sides
     assert studied.fit is not None and rival.fit is not None, "sides that are compared have laws"
     grid_G, place = _grid(sides), np.asarray([compute])
-    errors, target = _errors(studied.fit, studied, grid_G), _errors(rival.fit, rival, place)
-    fitted_G, fitted = errors(_theta(studied.fit)), target(_theta(rival.fit))[:, 0]
+    fits = [as_asked(fit) for fit in (studied.fit, rival.fit)]  # whose theta `influence` hands over
+    errors, target = _errors(fits[0], studied, grid_G), _errors(fits[1], rival, place)
+    fitted_G, fitted = errors(_theta(fits[0])), target(_theta(fits[1]))[:, 0]
     if side is studied:
         return lambda theta_RP: _log_reached(errors(theta_RP), fitted, grid_G) - math.log(compute)
     return lambda theta_RP: _log_reached(fitted_G, target(theta_RP)[:, 0], grid_G) - math.log(compute)
@@ -119,7 +121,7 @@ def _log_ratio_of(side: ObjectiveStudy, sides: Sequence[ObjectiveStudy], compute
 def _log_error_of(side: ObjectiveStudy) -> Quantity:
     """ln of the least error at the largest compute of a side as a function of its theta."""
     assert side.fit is not None, "a side with a law"
-    errors = _errors(side.fit, side, np.asarray([side.points["train_flops"].max()]))
+    errors = _errors(as_asked(side.fit), side, np.asarray([side.points["train_flops"].max()]))
     return lambda theta_RP: np.log(errors(theta_RP)[:, 0])
 
 

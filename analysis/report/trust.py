@@ -17,7 +17,7 @@ MOST_INFLUENTIAL = 12  # runs shown; the figure's data hold all
 
 def ledger_table(findings: SweepFindings) -> Table:
     """Every filter and change of rules: whom it left out, and the ratio without it."""
-    used = len(findings.main.selection.points)
+    used = sum(len(side.points) for side in findings.main.sides.values())
     rows = [
         (
             words("used in the fits"),

@@ -1,8 +1,8 @@
 """The sealed holdout: the largest runs of a study, never fitted until they are opened on record.
 
 A prediction made before its outcome is known is worth more than any in-sample score.  The sweep file names the cells
-and the plan lists their runs, whose rows are taken out before anything is fitted; `unsealed.jsonl` beside the runs says
-who opened them and when.
+and the plan lists their runs, whose scores are taken out before anything is fitted or shown; `unsealed.jsonl` beside
+the runs says who opened them and when.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pandas as pd
 
 from analysis.fitting.fit import Fit
 from analysis.fitting.observations import Observations
+from analysis.load import metric_columns
 from analysis.selection.forward import LEVEL, prediction_interval
 from scaling.records import append_lines
 
@@ -49,6 +50,13 @@ def openings(runs: Path) -> tuple[Opening, ...]:
 def sealed_runs(runs: Path, holdout: Collection[str]) -> frozenset[str]:
     """Run ids of the sweep folder's holdout that no recorded opening names."""
     return frozenset(holdout) - {run_id for opening in openings(runs) for run_id in opening.run_ids}
+
+
+def blinded(table: pd.DataFrame, sealed: Collection[str]) -> pd.DataFrame:
+    """The table of a sweep without what its sealed runs scored: no table, figure or event can tell it."""
+    told = [*metric_columns(table), *(name for name in ("final_loss",) if name in table)]
+    masked = table[told].mask(table["run_id"].isin(list(sealed)))
+    return table.assign(**{name: masked[name] for name in told})
 
 
 def unseal(runs: Path, holdout: Collection[str], finished: Collection[str]) -> Opening:

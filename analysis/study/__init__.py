@@ -2,6 +2,7 @@
 
 points     the runs of one objective as points of a fit: covariates, errors and their variance, clusters
 tuned      which runs count where several settings were tried in a cell
+alike_towers  towers of nearly equal parameters that a law takes for one
 study      fits, refits and comparison of a metric over a whole sweep
 foreign    the same for results of others
 metrics    which metrics of a sweep are studied

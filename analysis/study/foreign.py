@@ -44,7 +44,7 @@ def _rules(table: pd.DataFrame, wrong: pd.Series[bool]) -> tuple[Rule, ...]:
     return (
         Rule(
             name="no error left",
-            description="an error of 0 has no place on a logarithmic axis",
+            description="an error of 0 of unknown precision has no logarithm",
             run_ids=names,
         ),
     )

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+from types import MappingProxyType
 
+from analysis.comparison.cells import FEW_FAILED
 from analysis.comparison.compare import Comparison
 from analysis.filters import Rule
 from analysis.intervals.interval import Interval
 from analysis.study.study import MetricStudy, StudyOptions, study_metric
+from analysis.study.tuned import NOT_COMPARED, OTHER_SETTINGS
 
 READMITTED = frozenset(
     {"early score"}
 )  # filters whose runs have an error, so that they may be let in for a look
 NO_ERROR = "its runs have no error to fit"
-SEALED = "not looked at before the holdout is opened"
+EFFECTS = MappingProxyType(  # by rule, why its runs are not let in for a look
+    {
+        "sealed": "not looked at before the holdout is opened",
+        OTHER_SETTINGS: "their errors are in what stands for the cell",
+        NOT_COMPARED: "they take no part in the ratio",
+        "failed": f"{NO_ERROR}; above {FEW_FAILED:.0%} of an objective they are imputed, in a row of their own",
+    }
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +61,7 @@ def _of_filter(study: MetricStudy, rule: Rule) -> LedgerRow:
         description=rule.description,
         run_ids=rule.run_ids,
         ratio=None,
-        reason=SEALED if rule.name == "sealed" else NO_ERROR,
+        reason=EFFECTS.get(rule.name, NO_ERROR),
     )
     if rule.name not in READMITTED:
         return row

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import logit
 
 from analysis.comparison.side import FailedRuns
 from analysis.filters import FAILED_STATUSES, is_loss
@@ -28,10 +29,14 @@ COVARIATES = MappingProxyType(
     }
 )
 """Columns of the sweep table by the covariates of forms."""
+CLUSTER = "cluster"  # column of a study's table
 PRIOR_RUN_SPREAD = 0.016
 """Standard deviation of an error rate e between seeds, in units of e (1 - e), where too few cells have two seeds: an
 assumption (0.4 points at e = 0.5) that only weights runs against each other; intervals come from the residuals."""
 MIN_SEEDED_CELLS = 3  # cells with several seeds from which the spread is estimated instead
+EDGE = 0.05
+"""Errors nearer to 0 or 1 have the variance of those that far away: there a law's misfit, not counting or seeds, is
+the noise, and runs that learned nothing would outweigh all others a thousandfold."""
 
 
 def observations_of(points: pd.DataFrame, metric: str) -> Observations:
@@ -48,44 +53,71 @@ def observations_of(points: pd.DataFrame, metric: str) -> Observations:
     return Observations.of(
         points["error"],
         variance=None if is_loss(metric) else error_variance(points),
-        clusters=[cluster_of(run) for run in points.to_dict("records")],
+        clusters=_clusters(points),
         run_ids=[str(run_id) for run_id in points["run_id"]],
         **covariates,
     )
 
 
-def cluster_of(run: Mapping[Hashable, Any]) -> str:
-    """The label of a run's cluster, the same for its rivals: its trunk, else its cell, itself where it tells none.
+def cluster_labels(runs: pd.DataFrame) -> list[str]:
+    """The cluster of each run: runs of one cell are in one, and runs of one trunk, and so whatever these link.
 
-    A trunk is told by tower and seed, or by its name where a table of others has no seeds.
+    Its label is its first cell, so that objectives with the same cells have the same labels; a run that tells no cell
+    is one of its own.
     """
-    trunk, tower, samples, seed = (run.get(name) for name in ("trunk", "image_tower", "samples_seen", "seed"))
-    if isinstance(trunk, str):
-        return trunk if pd.isna(tower) or pd.isna(seed) else f"{tower}/trunk/{seed:g}"
-    return str(run["run_id"]) if pd.isna(tower) or pd.isna(samples) else f"{tower}/{samples}"
+    cells = [_cell(run) for run in runs.to_dict("records")]
+    first = {cell: cell for cell in cells}  # a cell of the same cluster, nearer to its first one
+    trunks = list(runs["trunk"]) if "trunk" in runs else [None] * len(runs)
+    cell_of_trunk: dict[str, str] = {}
+    for cell, trunk in zip(cells, trunks, strict=True):
+        if pd.isna(trunk):
+            continue
+        ends = _root(first, cell), _root(first, cell_of_trunk.setdefault(str(trunk), cell))
+        first[max(ends)] = min(ends)
+    return [_root(first, cell) for cell in cells]
+
+
+def _cell(run: Mapping[Hashable, Any]) -> str:
+    cell = [run.get(name) for name in ("image_tower", "samples_seen")]
+    return str(run["run_id"]) if any(pd.isna(part) for part in cell) else "/".join(map(str, cell))
+
+
+def _root(first: Mapping[str, str], cell: str) -> str:
+    while first[cell] != cell:
+        cell = first[cell]
+    return cell
+
+
+def _clusters(runs: pd.DataFrame) -> list[str]:
+    """Those that were told for the whole study, else those of these runs alone."""
+    return list(runs[CLUSTER]) if CLUSTER in runs else cluster_labels(runs)
 
 
 def error_variance(points: pd.DataFrame) -> Floats:
     """Variance [N] of each error rate: of counting its evaluation's samples, and between runs of one cell.
 
     e (1 - e) / n for n evaluated samples (none recorded: left out), plus spread**2 (e (1 - e))**2, the spread pooled
-    over cells with several seeds, PRIOR_RUN_SPREAD where fewer than MIN_SEEDED_CELLS have them.
+    over cells with several seeds, PRIOR_RUN_SPREAD where fewer than MIN_SEEDED_CELLS have them; e at least EDGE from
+    0 and 1.
     """
-    error_N = points["error"].to_numpy(dtype=float)
-    inside_N = np.maximum(error_N * (1 - error_N), 1e-6)  # an error of 1 still has a variance
+    error_N = np.clip(points["error"].to_numpy(dtype=float), EDGE, 1 - EDGE)
+    inside_N = error_N * (1 - error_N)
     counted_N = np.nan_to_num(inside_N / points["num_evaluated"].to_numpy(dtype=float))
     return np.asarray(counted_N + run_spread(points) ** 2 * inside_N**2)
 
 
 def run_spread(points: pd.DataFrame) -> float:
-    """Standard deviation between seeds in units of e (1 - e): pooled within cells, or the prior."""
-    relative = points["error"] / (points["error"] * (1 - points["error"])).clip(lower=1e-6)
-    cells = relative.groupby([points["image_tower"], points["samples_seen"]])
+    """Standard deviation between seeds in units of e (1 - e): that of logits, pooled within cells, or the prior.
+
+    Seeds that all agree to the last digit are no evidence that runs do not scatter: the prior as well.
+    """
+    logits = pd.Series(logit(points["error"].clip(EDGE, 1 - EDGE)), index=points.index)
+    cells = logits.groupby([points["image_tower"], points["samples_seen"]])
     seeded = cells.count() > 1
     if seeded.sum() < MIN_SEEDED_CELLS:
         return PRIOR_RUN_SPREAD
     squares, freedom = (cells.var() * (cells.count() - 1))[seeded].sum(), (cells.count() - 1)[seeded].sum()
-    return float(math.sqrt(squares / freedom))
+    return float(math.sqrt(squares / freedom)) or PRIOR_RUN_SPREAD
 
 
 def ceiling_of(points: pd.DataFrame, metric: str) -> float:
@@ -108,7 +140,7 @@ def failed_runs(table: pd.DataFrame, objective: str, covariates: Sequence[str]) 
         return None
     return FailedRuns(
         covariates={name: failed[column].to_numpy(dtype=float) for name, column in wanted.items()},
-        clusters=tuple(cluster_of(run) for run in failed.to_dict("records")),
+        clusters=tuple(_clusters(failed)),
         run_ids=tuple(map(str, failed["run_id"])),
     )
 
@@ -119,8 +151,8 @@ def menu_of(points: pd.DataFrame) -> Menu:
     Points that tell no towers get a menu of one tower of unknown size, for laws of compute alone.
     """
     if "parameters.image_tower" not in points or points["parameters.image_tower"].isna().all():
-        unknown_T = np.full(1, np.nan)
-        return Menu(towers=("any",), parameters_T=unknown_T, flops_per_sample_T=unknown_T)
+        cost = float((points["train_flops"] / points["samples_seen"]).median())
+        return Menu(towers=("any",), parameters_T=np.full(1, np.nan), flops_per_sample_T=np.full(1, cost))
     per_sample = points["train_flops"] / points["samples_seen"]
     rows = points.assign(flops_per_sample=per_sample).groupby("image_tower")
     columns = rows[["parameters.image_tower", "flops_per_sample"]].median().sort_values("flops_per_sample")

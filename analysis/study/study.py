@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.comparison.compare import CompareOptions, Comparison, compare
 from analysis.comparison.side import Side
 from analysis.comparison.tuning import TuningBudget
-from analysis.filters import Selection, is_loss, select_points
+from analysis.filters import FAILED_STATUSES, Selection, is_loss, left_out, select_points
 from analysis.fitting.fit import Fit, FitStatus
 from analysis.fitting.options import FitOptions
 from analysis.forms.form import Form
@@ -18,7 +18,8 @@ from analysis.frontier import Menu
 from analysis.intervals.wild import Refits, refit
 from analysis.selection.candidates import candidates
 from analysis.selection.select import Candidate, Selected, select
-from analysis.study.points import ceiling_of, failed_runs, menu_of, observations_of
+from analysis.study.alike_towers import alike_towers
+from analysis.study.points import CLUSTER, ceiling_of, cluster_labels, failed_runs, menu_of, observations_of
 from analysis.study.tuned import method_axes, objectives_of, tuned_points
 
 NUM_REFITS = 1_000
@@ -47,11 +48,13 @@ class ObjectiveStudy:
     selected: Selected | None  # how the forms compared; None without points that one law may join
     refits: Refits | None  # None where there is no law
     menu: Menu | None  # None without any point
+    doubts: tuple[str, ...] = ()  # what speaks against the law although it is stated
+    left_out: str = ""  # which rules left out runs that have the metric, where none is left
 
     @property
     def reason(self) -> str:
         """Why no law is stated; empty where one is."""
-        return self.fit.reason if self.fit else "no finished run has this metric"
+        return self.fit.reason if self.fit else self.left_out or "no finished run has this metric"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,8 +89,13 @@ def study_selection(
 ) -> MetricStudy:
     """The study of points that were selected from a table by other rules than those of a sweep."""
     metric = selection.metric
+    table = table.assign(**{CLUSTER: cluster_labels(table)})
+    labels = dict(zip(table["run_id"], table[CLUSTER], strict=True))
+    clustered = selection.points.assign(**{CLUSTER: selection.points["run_id"].map(labels)})
+    selection = dataclasses.replace(selection, points=clustered)
     names = _in_order(objectives_of(table), options.between)
-    tuned = tuned_points(selection.points, names)
+    tuned = tuned_points(selection.points, names, table[table["status"].isin(FAILED_STATUSES)])
+    selection = dataclasses.replace(selection, rules=(*selection.rules, *tuned.rules))
     runs = {name: tuned.points[tuned.points["objective"] == name].reset_index(drop=True) for name in names}
     mixed = {name: method_axes(points) for name, points in runs.items()}
     selections = {
@@ -99,12 +107,18 @@ def study_selection(
         name: _study_objective(name, runs[name], metric, mixed[name], selections[name], common, options)
         for name in names
     }
+    sides |= {
+        name: dataclasses.replace(side, left_out=left_out(table, name, selection.rules))
+        for name, side in sides.items()
+        if side.fit is None
+    }
+    comparison = _comparison(_sides(table, list(sides.values()), metric), tuned.budget, options)
     return MetricStudy(
         metric=metric,
         table=table,
         selection=selection,
         sides=sides,
-        comparison=_comparison(_sides(table, list(sides.values()), metric), tuned.budget, options),
+        comparison=None if comparison is None else _with_doubts(comparison, sides),
         tuning=tuned.budget,
         options=options,
     )
@@ -162,13 +176,15 @@ def _study_objective(
     if selected is not None:
         fit = next((one.fit for one in selected.candidates if _asked(one.fit) == common), selected.chosen)
     refits = refit(fit, num_refits=options.num_refits, seed=options.seed) if fit and fit.law else None
+    menu = menu_of(points) if len(points) else None
     return ObjectiveStudy(
         objective=name,
         points=points,
         fit=fit,
         selected=selected,
         refits=refits,
-        menu=menu_of(points) if len(points) else None,
+        menu=menu,
+        doubts=alike_towers(fit, points["image_tower"].astype(str).to_list(), menu) if len(points) else (),
     )
 
 
@@ -202,6 +218,13 @@ def _sides(table: pd.DataFrame, sides: Sequence[ObjectiveStudy], metric: str) ->
         for side in sides[:2]
         if side.fit and side.menu
     )
+
+
+def _with_doubts(comparison: Comparison, sides: Mapping[str, ObjectiveStudy]) -> Comparison:
+    """The comparison with what speaks against the laws of its two sides among the notes."""
+    names = (comparison.studied, comparison.rival)
+    doubts = tuple(f"{name}: {doubt}" for name in names for doubt in sides[name].doubts)
+    return dataclasses.replace(comparison, notes=(*comparison.notes, *doubts))
 
 
 def _comparison(

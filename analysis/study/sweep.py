@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from analysis.load import load_sweep, read_plan
-from analysis.selection.holdout import sealed_runs
+from analysis.selection.holdout import blinded, sealed_runs
 from analysis.study.metrics import metrics_of
 from analysis.study.study import MetricStudy, StudyOptions, study_metric
 
@@ -16,7 +16,8 @@ def study_sweep(
     folder: Path, metric: str | None = None, options: StudyOptions = StudyOptions()
 ) -> Mapping[str, MetricStudy]:
     """The study of one metric of runs/<sweep>, or of every one that compares; ValueError where there is no folder."""
-    table = load_sweep(folder)
-    options = dataclasses.replace(options, sealed=sealed_runs(folder, read_plan(folder).holdout))
+    sealed = sealed_runs(folder, read_plan(folder).holdout)
+    table = blinded(load_sweep(folder), sealed)
+    options = dataclasses.replace(options, sealed=sealed)
     names = metrics_of(table) if metric is None else [metric]
     return {name: study_metric(table, name, options) for name in names}

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.comparison.tuning import TuningBudget, equal_budget, tuning_budget
+from analysis.comparison.tuning import CELL, TuningBudget, equal_budget, one_per_cell, tuning_budget
+from analysis.filters import Rule
 from analysis.varied import AXIS_ORDER, what_varied
 
+OTHER_SETTINGS, NOT_COMPARED = "other settings", "not compared"  # names of rules
 OBJECTIVE_ORDER = ("superclass", "clip", "siglip", "superclip", "lit")
 TUNED = frozenset(
     {
@@ -33,28 +35,54 @@ TUNED = frozenset(
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class TunedPoints:
-    """The points of the fits, and how equally the first two objectives were tuned."""
+    """The points of the fits, whom they left out, and how equally the first two objectives were tuned."""
 
     points: pd.DataFrame
-    budget: TuningBudget | None
+    budget: TuningBudget | None  # None without two objectives
+    rules: tuple[Rule, ...] = ()
 
 
-def tuned_points(points: pd.DataFrame, objectives: Sequence[str]) -> TunedPoints:
+def tuned_points(
+    points: pd.DataFrame, objectives: Sequence[str], failed: pd.DataFrame | None = None
+) -> TunedPoints:
     """The points as they are where every cell has one setting; else one per cell, the expected best of equal tries.
 
-    With tuning, objectives beyond the first two keep no point: nobody says how often they should have been tried.
+    Objectives that share no cell, and a lone one, get as many tries everywhere as their least tried cell had.  With
+    tuning, objectives beyond the first two keep no point: nobody says how often they should have been tried.  Settings
+    that failed were tried as well.
     """
-    present = [name for name in objectives if name in set(points["objective"])] if len(points) else []
-    if len(present) < 2:
+    compared = [name for name in objectives if name in set(points["objective"])][:2] if len(points) else []
+    if not compared:
         return TunedPoints(points=points, budget=None)
-    studied, rival = present[:2]
-    runs = points.assign(setting=_settings(points))
-    budget = tuning_budget(runs, studied, rival)
-    tried = budget.num_settings
-    if tried.empty or (tried == 1).all(axis=None):
+    runs = points if failed is None or failed.empty else pd.concat([points, failed], ignore_index=True)
+    runs = runs.assign(setting=_settings(runs))
+    budget = tuning_budget(runs, *compared) if len(compared) == 2 else None
+    mine = runs[runs["objective"].isin(compared)]
+    tried = mine.groupby(["objective", *CELL])["setting"].nunique()  # also of settings that failed
+    shared = budget is not None and not budget.num_settings.empty
+    if (tried == 1).all() or (shared and budget is not None and (budget.num_settings == 1).all(axis=None)):
         return TunedPoints(points=points, budget=budget)
-    best, corrected = equal_budget(runs, studied, rival)
-    return TunedPoints(points=best.drop(columns="setting"), budget=corrected)
+    if shared:
+        best, budget = equal_budget(runs, *compared)
+    else:
+        best = one_per_cell(mine, {}, int(tried.min()))
+    best = best.drop(columns="setting")
+    return TunedPoints(points=best, budget=budget, rules=_rules(points, mine, best))
+
+
+def _rules(points: pd.DataFrame, compared: pd.DataFrame, best: pd.DataFrame) -> tuple[Rule, ...]:
+    """The runs that one of their cell stands for, and those of objectives that are not compared."""
+    merged = compared.loc[compared["error"].notna() & ~compared["run_id"].isin(best["run_id"]), "run_id"]
+    others = points.loc[~points["run_id"].isin(compared["run_id"]), "run_id"]
+    told = "one run of each cell stands for all settings tried in it, with the best error expected of equal tries"
+    return (
+        Rule(name=OTHER_SETTINGS, description=told, run_ids=tuple(merged.astype(str))),
+        Rule(
+            name=NOT_COMPARED,
+            description="settings were tuned, and equally often only for the two objectives that are compared",
+            run_ids=tuple(others.astype(str)),
+        ),
+    )
 
 
 def objectives_of(table: pd.DataFrame) -> list[str]:

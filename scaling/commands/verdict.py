@@ -36,6 +36,9 @@ Between = Annotated[
     str | None,
     typer.Option(metavar="A,B", help="the objectives to compare; default: superclass,clip or the first two"),
 ]
+Unseal = Annotated[
+    bool, typer.Option("--unseal", help="open the holdout of the sweeps, on record, and fit to it")
+]
 AtCompute = Annotated[
     float | None, typer.Option(metavar="FLOPS", help="training FLOPs of the headline ratio")
 ]
@@ -50,18 +53,22 @@ def fit(
     mapping: MappingName = None,
     chance: Chance = UNKNOWN,
     refits: Refits = 1000,
+    unseal: Unseal = False,
     runs: Runs = Path("runs"),
 ) -> None:
     """Print the law of every objective with its evidence, and every form that competed."""
     from analysis.report.laws import candidate_table, law_table
 
+    _open_holdouts(sources, runs, unseal, mapping)
     for studies in _all_studies(sources, metric, mapping, chance, _options(refits, None), runs):
         for table in (law_table(studies.values()), candidate_table(studies.values())):
             _print(table)
         for name, study in studies.items():
             for side in study.sides.values():
                 note = side.reason or (side.selected.reason if side.selected else "")
-                wide_console().print(f"{name}, {side.objective}: {note}", highlight=False, markup=False)
+                for told in (note, *side.doubts):
+                    wide_console().print(f"{name}, {side.objective}: {told}", highlight=False, markup=False)
+            _print_left_out(name, study)
 
 
 def compare(
@@ -72,11 +79,13 @@ def compare(
     between: Between = None,
     at: AtCompute = None,
     refits: Refits = 1000,
+    unseal: Unseal = False,
     runs: Runs = Path("runs"),
 ) -> None:
     """Print what one objective needs of the other's compute, with intervals, nested tests and notes."""
     from analysis.report.compared import nested_table, ratio_table
 
+    _open_holdouts(sources, runs, unseal, mapping)
     console = wide_console()
     for studies in _all_studies(sources, metric, mapping, chance, _options(refits, at, between), runs):
         for name, study in studies.items():
@@ -90,6 +99,8 @@ def compare(
                 _print_rows(*_upright(nested_table(study.comparison)))
             for note in study.comparison.notes:
                 console.print(f"- {note}", highlight=False, markup=False)
+            _print_left_out(name, study)
+        _print_adjusted(studies)
 
 
 def design(
@@ -132,9 +143,7 @@ def report(
     figures: Annotated[
         bool, typer.Option("--figures/--no-figures", help="save every figure as files beside the page")
     ] = True,
-    unseal: Annotated[
-        bool, typer.Option("--unseal", help="open the holdout of the sweeps, on record, and fit to it")
-    ] = False,
+    unseal: Unseal = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="write hparams and custom scalars of the sweep as well")
     ] = False,
@@ -142,22 +151,55 @@ def report(
     """Write what the runs say as one self-contained HTML page, with every figure as files beside it."""
     from analysis.load import load_sweep, read_plan
     from analysis.report.page import write_report
-    from analysis.selection.holdout import unseal as open_holdout
+    from analysis.selection.holdout import blinded, sealed_runs
     from analysis.tensorboard import write_tensorboard
 
+    _open_holdouts(sources, runs, unseal)
     folders = _folders(sources, runs)
     for folder in folders:
-        holdout = read_plan(folder).holdout if unseal else ()
-        if holdout:
-            table = load_sweep(folder)
-            opening = open_holdout(folder, holdout, list(table.loc[table["status"] == "done", "run_id"]))
-            Console().print(f"opened by {opening.opened_by}: {', '.join(opening.run_ids)}", soft_wrap=True)
         if tensorboard:
-            write_tensorboard(folder, load_sweep(folder))
+            sealed = sealed_runs(folder, read_plan(folder).holdout)
+            write_tensorboard(folder, blinded(load_sweep(folder), sealed))
             Console().print(f"tensorboard --logdir {folder}", soft_wrap=True)
     page = output or folders[0] / "report.html"
     written = write_report(folders, page, metric=metric, save_figures=figures)
     Console().print(f"report: {written}", soft_wrap=True)
+
+
+def _open_holdouts(sources: list[Path], runs: Path, unseal: bool, mapping: str | None = None) -> None:
+    """Open the holdout of every sweep, on record and on the terminal, where that is asked for."""
+    from analysis.load import load_sweep, read_plan
+    from analysis.selection.holdout import unseal as open_holdout
+
+    if unseal and mapping is not None:
+        raise ValueError("--unseal: results of others have no holdout; leave it out, or --mapping.")
+    for folder in _folders(sources, runs) if unseal else ():
+        holdout = read_plan(folder).holdout
+        if holdout:
+            table = load_sweep(folder)
+            opening = open_holdout(folder, holdout, list(table.loc[table["status"] == "done", "run_id"]))
+            Console().print(f"opened by {opening.opened_by}: {', '.join(opening.run_ids)}", soft_wrap=True)
+
+
+def _print_left_out(metric: str, study: MetricStudy) -> None:
+    """A line per rule that left out runs."""
+    for rule in study.selection.rules:
+        if rule.run_ids:
+            told = f"{metric}: {len(rule.run_ids)} runs left out under {rule.name!r} ({rule.description})"
+            wide_console().print(told, highlight=False, markup=False)
+
+
+def _print_adjusted(studies: Mapping[str, MetricStudy]) -> None:
+    """p-values of equal errors where several metrics were asked the same question, adjusted for that."""
+    from analysis.comparison.holm import holm
+
+    found = {name: study.comparison.p_value for name, study in studies.items() if study.comparison}
+    p_values = {name: value for name, value in found.items() if value is not None}
+    if len(p_values) > 1:
+        rows = [
+            (name, f"{p_values[name]:.3g}", f"{adjusted:.3g}") for name, adjusted in holm(p_values).items()
+        ]
+        _print_rows("Equal errors at the compute of each sentence", ("metric", "p", "p (Holm)"), rows)
 
 
 def _all_studies(

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from scaling.placement import PLACEMENT_AXES
-from scaling.plan import Plan
+from scaling.plan import Plan, with_kept_holdout
 from scaling.planning.spending import PlannedPoint
 from scaling.spec import SweepError
 from scaling.sweep.science import COMPUTED_FIELDS, UNRESOLVED
@@ -26,7 +26,7 @@ def plan_to_keep(new: Plan, path: Path, *, replan: bool) -> Plan:
     A plan that only a launch wrote binds nobody, and neither do ranks, micro-batches and the like: they change nothing
     that is learned. With `replan` the sweep as it is now is agreed to.
     """
-    old = _read_plan(path)
+    old, new = _read_plan(path), with_kept_holdout(new, path)
     if old is None or not old.is_agreed:
         return new
     found = [] if replan else differences(old, new)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from simulated_sweep import SweepFolder, add_surface
+from simulated_sweep import SweepFolder, add_surface, science
 from typer.testing import CliRunner, Result
 
 from scaling.cli import app
@@ -42,6 +42,43 @@ def test_compare_prints_the_verdict_in_one_sentence_first(command: Command) -> N
     first = " ".join(result.output.splitlines()[:2])
     assert "superclass" in first and "clip's linear probe error" in first and "FLOPs" in first
     assert "drawn jointly" in result.output
+
+
+def test_every_rule_that_left_out_runs_is_told_beside_the_laws(
+    command: Command, sweep_folder: SweepFolder
+) -> None:
+    sweep_folder.add(science("clip", "vit_nano8", 1_024), "diverged", reason="loss is nan")
+    path = sweep_folder.path / "plan.json"
+    sealed = ["clip-vit_tiny8-32768-s0", "superclass-vit_tiny8-32768-s0"]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"holdout": sealed}))
+    output = command("fit", "SWEEP", "--metric", "linear_probe.top1", "--refits", "100").output
+    assert "2 runs left out under 'sealed'" in output and "1 runs left out under 'failed'" in output
+
+
+def test_fit_sees_a_holdout_only_after_unsealing_on_record(
+    command: Command, sweep_folder: SweepFolder
+) -> None:
+    path = sweep_folder.path / "plan.json"
+    sealed = ["clip-vit_tiny8-32768-s0", "superclass-vit_tiny8-32768-s0"]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"holdout": sealed}))
+    asked = ("SWEEP", "--metric", "linear_probe.top1", "--refits", "100")
+    assert "under 'sealed'" in command("compare", *asked).output
+    assert not (sweep_folder.path / "unsealed.jsonl").exists()
+    result = command("fit", *asked, "--unseal")
+    assert result.exit_code == 0 and "opened by" in result.output and "'sealed'" not in result.output
+    (line,) = (sweep_folder.path / "unsealed.jsonl").read_text().splitlines()
+    assert json.loads(line)["run_ids"] == sealed
+    assert "'sealed'" not in command("compare", *asked).output
+
+
+def test_results_of_others_have_no_holdout_to_open(command: Command) -> None:
+    result = command("fit", "SWEEP", "--mapping", "laion_openclip", "--unseal")
+    assert isinstance(result.exception, ValueError) and "no holdout" in str(result.exception)
+
+
+def test_p_values_of_several_metrics_are_adjusted_for_their_number(command: Command) -> None:
+    output = command("compare", "SWEEP", "--refits", "100").output
+    assert "p (Holm)" in output and "zero_shot.top1" in output
 
 
 def test_design_proposes_pairs_within_the_budget(command: Command) -> None:

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from scaling.plan import Plan, cost_summary, format_hours, plan_sweep, with_schedule, write_plan
+from scaling.planning.contract import plan_to_keep
 from scaling.planning.plan_notes import plan_notes
 from scaling.planning.plan_table import (
     TOO_LARGE,
@@ -198,6 +199,20 @@ def test_a_written_plan_reads_back(asked: PlanOf, tmp_path: Path) -> None:
     write_plan(plan, tmp_path / "runs" / "paper" / "plan.json")
     assert Plan.model_validate_json((tmp_path / "runs" / "paper" / "plan.json").read_text()) == plan
     assert plan.is_agreed and plan.schedule is not None and plan.purchase is not None
+
+
+def test_planning_again_opens_no_run_that_was_trained_under_seal(plan_of: PlanOf, tmp_path: Path) -> None:
+    plan, path = plan_of(), tmp_path / "plan.json"
+    trained, waiting = (told.point.run_id for told in plan.points[-2:])
+    write_plan(plan.model_copy(update={"holdout": (trained, waiting)}), path)
+    (tmp_path / trained).mkdir()
+    write_plan(plan, path)
+    assert Plan.model_validate_json(path.read_text()).holdout == (trained,)
+    kept = plan_to_keep(plan, path, replan=True)
+    assert kept.holdout == (trained,)
+    path.write_text("{")
+    write_plan(plan, path)
+    assert Plan.model_validate_json(path.read_text()).holdout == ()
 
 
 def test_jobs_at_once_take_the_longest_job_s_hours(plan_of: PlanOf) -> None:

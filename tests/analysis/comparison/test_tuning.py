@@ -48,6 +48,15 @@ def test_the_expected_best_is_the_mean_of_the_minima_of_all_draws() -> None:
         expected_best(errors, 6)
 
 
+def test_settings_that_failed_were_tried_and_are_never_the_best() -> None:
+    errors = [0.3, np.nan, 0.1, np.nan, 0.2]
+    for num in range(1, 6):
+        draws = [draw for draw in itertools.combinations(errors, num) if not np.all(np.isnan(draw))]
+        assert expected_best(errors, num) == pytest.approx(np.mean([np.nanmin(draw) for draw in draws]))
+    with pytest.raises(ValueError, match="0 of them finished"):
+        expected_best([np.nan], 1)
+
+
 def test_correcting_gives_both_the_best_of_the_smaller_number() -> None:
     table, budget = equal_budget(runs(superclass=8, clip=1), "superclass", "clip")
     assert budget.equal and "expected best of the smaller number" in budget.statement

@@ -10,12 +10,16 @@ import pytest
 from page_reader import read_page, rows, section
 from simulated_report import FEW_REFITS, WRITTEN, add_runs, report_of
 from simulated_sweep import SweepFolder, planned_cost, science
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from typer.testing import CliRunner
 
 from analysis.load import load_sweep
 from analysis.report.findings import find
 from analysis.report.page import compose
-from analysis.selection.holdout import unseal
+from analysis.selection.holdout import blinded, unseal
 from analysis.study.study import study_metric
+from analysis.tensorboard import write_tensorboard
+from scaling.cli import app
 
 
 @pytest.fixture
@@ -76,3 +80,50 @@ def covariates_of(objective: str, names: tuple[str, ...]) -> dict[str, float]:
         "train_flops": cost.train_flops,
     }
     return {name: float(known[name]) for name in names}
+
+
+def rescored(folder: SweepFolder, run_ids: list[str], score: float) -> None:
+    """Other scores, final losses and training losses in the records of these runs."""
+    for run_id in run_ids:
+        path = folder.path / run_id / "record.json"
+        record = json.loads(path.read_text()) | {"final_loss": score}
+        for evaluation in record["evaluations"]:
+            evaluation["metrics"] |= {
+                name: score for name in evaluation["metrics"] if not name.endswith("chance")
+            }
+        path.write_text(json.dumps(record))
+        steps = [{"step": step, "samples_seen": step * 256, "loss": score / step} for step in range(1, 9)]
+        lines = "".join(json.dumps(step) + "\n" for step in steps)
+        (folder.path / run_id / "metrics.jsonl").write_text(lines)
+
+
+def test_the_page_and_its_events_are_the_same_whatever_the_sealed_runs_scored(
+    with_holdout: tuple[SweepFolder, list[str]], tmp_path: Path
+) -> None:
+    """Tables, figures, their alternative texts and TensorBoard: nothing that is written depends on a sealed score."""
+    folder, held = with_holdout
+    pages, events = [], []
+    for score in (0.123457, 0.765432):
+        rescored(folder, held, score)
+        written = write_tensorboard(folder.path, blinded(load_sweep(folder.path), held))
+        events.append(
+            {str(file.relative_to(written)): file.read_bytes() for file in written.rglob("events*")}
+        )
+        pages.append(report_of(folder, tmp_path).read_text())
+    assert pages[0] == pages[1]
+    assert events[0] == events[1]
+
+
+def test_the_command_writes_no_sealed_score_to_tensorboard(
+    with_holdout: tuple[SweepFolder, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, held = with_holdout
+    monkeypatch.setattr("analysis.report.page.write_report", lambda *_, **__: "no page")
+    (tmp_path / "sweep.yaml").write_text("name: simulated\nquestion: q\n")
+    arguments = ["report", str(tmp_path / "sweep.yaml"), "--tensorboard"]
+    result = CliRunner().invoke(app, [*arguments, "--runs", str(folder.path.parent)])
+    assert result.exit_code == 0, result.output
+    reader = EventAccumulator(str(folder.path / "tensorboard" / "runs" / held[0]))
+    reader.Reload()
+    tags = [*reader.Tags()["scalars"], *reader.Tags()["tensors"]]
+    assert tags and not [tag for tag in tags if tag.startswith("scores/")]
