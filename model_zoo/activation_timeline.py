@@ -34,7 +34,8 @@ class Timeline:
     without_gradient: Moment  # the largest of a forward pass that keeps nothing
     trains_all: bool  # no tower is locked
     offloaded: int  # bytes per sample that wait in the CPU's memory
-    images: int  # bytes per sample of the float32 images that are there while forward runs, unless a segment keeps them
+    # bytes per sample of the float32 images that are there while forward runs, unless a segment keeps them
+    images: int
 
 
 @lru_cache(maxsize=512)
@@ -71,9 +72,8 @@ def activation_timeline(
         ),
         trains_all=not locked,
         offloaded=sum(segment.input for segment, chosen in trained if chosen == "offload"),
-        images=(
-            images if arithmetic.bf16_autocast or locked else 0
-        ),  # in float32 the first convolution keeps them
+        # in float32 the first convolution keeps them
+        images=images if arithmetic.bf16_autocast or locked else 0,
     )
 
 

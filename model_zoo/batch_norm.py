@@ -32,7 +32,8 @@ class GroupedBatchNorm(nn.BatchNorm2d):
         self.drop: nn.Module = replaced.drop
         self.act: nn.Module = replaced.act
         self.num_counted = 0  # groups since the last update
-        self.counted: tuple[Tensor, Tensor] | None = None  # sums of their means and variances, [C]; never saved
+        # sums of their means and variances, [C]; never saved
+        self.counted: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Normalised and activated, [B, C, H, W]; ValueError unless the groups divide the batch."""

@@ -109,7 +109,6 @@ class ContrastiveTowers(nn.Module, ABC):
 
 def _projection(width: int, embed_width: int, *, bias: bool) -> nn.Linear:
     projection = nn.Linear(width, embed_width, bias=bias)
-    nn.init.normal_(
-        projection.weight, std=width**-0.5
-    )  # CLIP's; a ResNet's bias keeps torch's, as CLIP leaves it
+    # CLIP's; a ResNet's bias keeps torch's, as CLIP leaves it
+    nn.init.normal_(projection.weight, std=width**-0.5)
     return projection

@@ -86,7 +86,8 @@ def transformers_files(
     configuration = transformers_format.configuration(specification.image, image_size=size)
     usage = 'import transformers\nmodel = transformers.CLIPVisionModel.from_pretrained("FOLDER").eval()\n'
     if specification.image.resolve_pooling(specification.pooling) == "mean":
-        usage += (  # the pooler of transformers reads the class token, which this tower was not trained to fill
+        # the pooler of transformers reads the class token, which this tower was not trained to fill
+        usage += (
             "tokens = model.vision_model.post_layernorm(model(pixel_values=images).last_hidden_state)\n"
             "features = tokens[:, 1:].mean(dim=1)  # not pooler_output: this tower is pooled by the mean of its patches"
         )

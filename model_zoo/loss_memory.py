@@ -24,8 +24,10 @@ BACKWARD_MATRICES = 4
 class LossMemory:
     """What taking the loss of a rank's samples holds, in bytes."""
 
-    logits: int  # of the classification head: its block, and the copy of its weight in the precision of products
-    head_gradient: int  # of the head's weight and bias; from its forward pass on unless the logits are recomputed
+    # of the classification head: its block, and the copy of its weight in the precision of products
+    logits: int
+    # of the head's weight and bias; from its forward pass on unless the logits are recomputed
+    head_gradient: int
     similarity_forward: int
     similarity_backward: int
     gathered: int  # embeddings of all ranks, and their gradients

@@ -117,9 +117,8 @@ def _count_mapping(mapping: Mapping, feature_width: int, width: int) -> _Adapter
     num_tokens = mapping.feature_tokens + mapping.prefix_tokens
     first = feature_width * mapping.feature_tokens * width
     weights = 4 * width**2 + 2 * width * 2 * width  # attention, MLP
-    vectors = (
-        width + 3 * width + 2 * 2 * width
-    )  # biases of the attention's last product and of the MLP, norms
+    # biases of the attention's last product and of the MLP, norms
+    vectors = width + 3 * width + 2 * 2 * width
     return _Adapter(
         parameters=(
             first

@@ -17,9 +17,11 @@ class Accelerator:
     peak_bf16_flops: float  # per second, matrix units, dense (half of what data sheets print "with sparsity")
     peak_fp32_flops: float  # per second, without TF32
     memory_bytes: float
-    link_bytes_per_second: float  # one way, to another device of the same machine; data sheets print both ways
+    # one way, to another device of the same machine; data sheets print both ways
+    link_bytes_per_second: float
     source: str
-    usd_per_hour: float | None = None  # of renting one; none in our table, as prices differ by seller and month
+    # of renting one; none in our table, as prices differ by seller and month
+    usd_per_hour: float | None = None
 
     @property
     def is_apart(self) -> bool:
@@ -83,8 +85,9 @@ ACCELERATORS: Mapping[str, Accelerator] = MappingProxyType({device.name: device 
 
 ALIASES: Mapping[str, str] = MappingProxyType({"h200": "h200_sxm"})  # families of which the table holds one
 
+# the names as torch.cuda.get_device_name and nvidia-smi print them
 DRIVER_NAMES: Mapping[str, str] = MappingProxyType(
-    {  # as torch.cuda.get_device_name and nvidia-smi print them
+    {
         "NVIDIA B200": "b200",
         "NVIDIA H200": "h200_sxm",
         "NVIDIA H100 80GB HBM3": "h100_sxm",

@@ -40,28 +40,24 @@ class _Choices(BaseModel):
     engine: EngineName = "deepspeed"
     offload: Offload = "none"
     overlap_communication: bool = True
-    bucket_elements: Annotated[Quantity, Field(gt=0)] = (
-        50_000_000  # 200 MB of fp32; DeepSpeed takes ten times as much
-    )
+    # 200 MB of fp32; DeepSpeed takes ten times as much
+    bucket_elements: Annotated[Quantity, Field(gt=0)] = 50_000_000
     compile: bool = False
     activation_checkpointing: ActivationCheckpointing = "none"
     activation_checkpointing_every: Annotated[Whole, Field(gt=0)] = 1  # of so many blocks, one
     head_recompute: bool = False  # recompute the classification head's logits in backward
-    cache_limit_bytes: Annotated[Quantity, Field(ge=0)] = (
-        0  # of shards of remote sets per machine; 0 = no limit
-    )
-    bad_samples: Literal["skip", "fail"] = (
-        "skip"  # images that do not decode: masked and counted, or an error
-    )
+    # of shards of remote sets per machine; 0 = no limit
+    cache_limit_bytes: Annotated[Quantity, Field(ge=0)] = 0
+    # images that do not decode: masked and counted, or an error
+    bad_samples: Literal["skip", "fail"] = "skip"
     bad_samples_limit: Share = 0.05  # share of them at which a run stops (assumption)
     checkpoint_every_samples: Annotated[Quantity, Field(ge=0)] = 100_000_000
     # every 6,104 steps of 16,384 in the recipe (opencls/configs/cls_schedule); 0 = only at the end
     keep_checkpoints: Annotated[Whole, Field(gt=0)] = 2  # the latest, and those to fall back to
     keep_every_samples: Annotated[Quantity, Field(ge=0)] = 0  # checkpoints never deleted; 0 = none
     hang_factor: Annotated[Whole, Field(ge=2)] = 50  # x the median step without a step: hung (assumption)
-    grace_seconds: Annotated[Whole, Field(gt=0)] = (
-        25  # to checkpoint when told to stop; DeepSpeed's kills after 30
-    )
+    # to checkpoint when told to stop; DeepSpeed's kills after 30
+    grace_seconds: Annotated[Whole, Field(gt=0)] = 25
 
 
 class PlacementSettings(_Choices):

@@ -60,15 +60,14 @@ class PlannedCost(_Frozen):
     train_flops: int  # of the whole run, model FLOPs (no recomputation)
     steps: int
     accelerator: str
-    utilisation: float  # share of the accelerator's dense peak that hardware FLOPs reach (older records: model FLOPs)
+    # share of the accelerator's dense peak that hardware FLOPs reach (older records: model FLOPs)
+    utilisation: float
     device_hours: float
-    hardware_flops_per_sample: dict[str, int] = Field(
-        default_factory=dict
-    )  # and what is computed twice, by part
+    # and what is computed twice, by part
+    hardware_flops_per_sample: dict[str, int] = Field(default_factory=dict)
     hardware_flops: int | None = None  # of the whole run
-    memory_bytes: dict[str, int] = Field(
-        default_factory=dict
-    )  # of one device at its peak, by class, not calibrated
+    # of one device at its peak, by class, not calibrated
+    memory_bytes: dict[str, int] = Field(default_factory=dict)
     peak_memory_bytes: int | None = None  # their sum, calibrated; of a CPU with host_memory_bytes
     host_memory_bytes: int | None = None  # of one rank, offloaded to the CPU's memory; not calibrated
     data_bytes: int | None = None  # of shards, to be read by all ranks, repeats included
@@ -94,9 +93,8 @@ class Measured(_Frozen):
     peak_flops_per_second: float | None = None  # of one rank's device, of which that is a share
     peak_flops_source: str = ""  # the data sheet, or the product that was measured
     step_seconds: dict[str, float] = Field(default_factory=dict)  # p50, p90, p99: medians of the rows'
-    memory_bytes: dict[str, int] = Field(
-        default_factory=dict
-    )  # rank 0's peak by class, and beside it on_host
+    # rank 0's peak by class, and beside it on_host
+    memory_bytes: dict[str, int] = Field(default_factory=dict)
     memory_source: str = ""
     """What the peak counts. "allocator": torch's bytes on the accelerator, and none of the host's. "resident set": all
     that the process holds of a CPU's memory, where device and host are one: Python, libraries, what is offloaded."""

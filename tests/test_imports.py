@@ -17,10 +17,8 @@ MAY_IMPORT = {
     "scaling": ("scaling", "model_zoo"),
     "analysis": ("analysis", "scaling.records", "scaling.units"),
 }
-FACE = (
-    "scaling.cli",
-    "scaling.commands.verdict",
-)  # the only modules that may reach analysis, inside functions only
+# the only modules that may reach analysis, inside functions only
+FACE = ("scaling.cli", "scaling.commands.verdict")
 
 LOADS_NO_TORCH = (
     "scaling.sweep",

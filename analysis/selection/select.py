@@ -22,7 +22,8 @@ from analysis.forms.form import Floats, Form, Law
 from analysis.selection.criteria import aicc
 from analysis.selection.forward import ForwardScore, forward_validation
 
-ADMISSIBLE_AICC = 10.0  # behind the best: "essentially no support" beyond it (Burnham & Anderson 2002, section 2.6)
+# behind the best: "essentially no support" beyond it (Burnham & Anderson 2002, section 2.6)
+ADMISSIBLE_AICC = 10.0
 MIN_PREDICTED = 3  # forward predictions by which forms may be told apart
 
 
@@ -41,7 +42,8 @@ class Candidate:
 class Selected:
     """The choice among the candidates and its reason."""
 
-    chosen: Fit  # of the chosen form; where no form states a law, that of the first candidate, with its reason
+    # of the chosen form; where no form states a law, that of the first candidate, with its reason
+    chosen: Fit
     candidates: tuple[Candidate, ...]
     reason: str
 

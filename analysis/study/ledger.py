@@ -9,9 +9,8 @@ from analysis.filters import Rule
 from analysis.intervals.interval import Interval
 from analysis.study.study import MetricStudy, StudyOptions, study_metric
 
-READMITTED = frozenset(
-    {"early score"}
-)  # filters whose runs have an error, so that they may be let in for a look
+# filters whose runs have an error, so that they may be let in for a look
+READMITTED = frozenset({"early score"})
 NO_ERROR = "its runs have no error to fit"
 SEALED = "not looked at before the holdout is opened"
 

@@ -72,9 +72,8 @@ def wait_for_manifests(
 
 
 def _missing(folder: Path, num_ranks: int) -> list[int]:
-    there = set(
-        os.listdir(folder)
-    )  # asks the server, where looking for one name may be answered from a cache
+    # asks the server, where looking for one name may be answered from a cache
+    there = set(os.listdir(folder))
     return [rank for rank in range(num_ranks) if manifest_file(folder, rank).name not in there]
 
 

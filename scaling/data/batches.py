@@ -45,9 +45,8 @@ class Batch:
     num_undecodable: int
     num_empty_captions: int  # captions that give not one label (or, without labels, not one token)
     seeds_B: Tensor | None = None  # int64, of each showing's draws; None: nothing may be drawn on the device
-    rejects: Mapping[str, int] = dataclasses.field(
-        default_factory=dict
-    )  # samples left out, each by one reason
+    # samples left out, each by one reason
+    rejects: Mapping[str, int] = dataclasses.field(default_factory=dict)
     num_bytes: int = 0  # of the stored samples, as they were read from shards
 
     def __len__(self) -> int:

@@ -91,9 +91,8 @@ class IndexedDataset:
 
     @functools.cached_property
     def _readers(self) -> list[Any]:
-        from streaming.base.format import (  # 4 s: it brings transformers and every cloud's client
-            reader_from_json,
-        )
+        # here, because it takes 4 s: it brings transformers and every cloud's client
+        from streaming.base.format import reader_from_json
 
         return [reader_from_json(str(self.folder), None, shard) for shard in self._shards]
 

@@ -13,7 +13,8 @@ from scaling.checkpoints.reading import Checkpoint
 from scaling.records import RunDirectory, read_lines
 
 RELATIVE = 1e-5  # between runs whose sums are taken in another order, in float32
-RELATIVE_OF_NORMS = 2e-5  # of gradient norms, whose last digits differ more than those of losses; 4e-6 were seen
+# of gradient norms, whose last digits differ more than those of losses; 4e-6 were seen
+RELATIVE_OF_NORMS = 2e-5
 
 
 def trained_rows(run: RunDirectory) -> list[dict[str, Any]]:

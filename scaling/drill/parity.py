@@ -44,7 +44,8 @@ POLL_SECONDS = 0.1
 MICRO_BATCH = GLOBAL_BATCH // 4
 """On one rank as on two: every engine accumulates, and caches features where the loss couples samples."""
 
-GRADIENT_CLIPPING = 1.2  # below all norms here, so that every step clips, and not the 1.0 that DeepSpeed takes unasked
+# below all norms here, so that every step clips, and not the 1.0 that DeepSpeed takes unasked
+GRADIENT_CLIPPING = 1.2
 
 
 class GroupFailed(RuntimeError):

@@ -16,9 +16,8 @@ from scaling.processes.residue import SCRATCH_PREFIX, SHARED_MEMORY
 MARK = "SCALING_DRILL"
 """The environment variable by which a launch's processes are known; every process inherits it."""
 
-PORT = re.compile(
-    r"MASTER_PORT=(\d+)"
-)  # in the first line of each attempt's log: where its process group met
+# in the first line of each attempt's log: where its process group met
+PORT = re.compile(r"MASTER_PORT=(\d+)")
 SEGMENT = re.compile(r"\d{6}_\w+")  # streaming's names in shared memory
 CLEAN_SECONDS = 20.0  # for the last process to clear up and to be gone
 

@@ -30,7 +30,8 @@ class Scene:
     non_finite: str = "stop"
     interrupt: Callable[[Launch], None] | None = None  # what is done to its launch while the run is held
     goes_on_alone: bool = False  # on one rank, in ZeRO stage 3, by a launch of its own
-    damage: Callable[[RunDirectory], None] | None = None  # what is done to its files after the disturbed launch
+    # what is done to its files after the disturbed launch
+    damage: Callable[[RunDirectory], None] | None = None
 
 
 def _cut_last_checkpoint(run: RunDirectory) -> None:

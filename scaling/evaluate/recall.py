@@ -12,9 +12,8 @@ from torch import Tensor
 
 TOP = (1, 5, 10)
 
-Scores = Callable[
-    [int, int], Tensor
-]  # start, stop -> scores of images start to stop with every caption, [B, M]
+# start, stop -> scores of images start to stop with every caption, [B, M]
+Scores = Callable[[int, int], Tensor]
 
 
 def recalls(scores: Scores, owners_M: Tensor, *, num_images: int, block: int) -> dict[str, float]:

@@ -32,7 +32,8 @@ class DataSection(_Frozen):
 
     train: tuple[TrainSource, ...] = ()  # MDS folders
     validation: Path | None = None  # MDS folder of held-out pairs
-    labelled: Path | None = None  # train/, test/, classnames.txt and prompt templates; or class folders of images
+    # train/, test/, classnames.txt and prompt templates; or class folders of images
+    labelled: Path | None = None
     cache: Path | None = None  # folder of this machine for shards of remote sources
     vocabularies: dict[Tokenizer, Path] = Field(default_factory=dict)  # tokenizer -> its file or folder
     label_counts: dict[Tokenizer, Path] = Field(default_factory=dict)  # tokenizer -> counts for idf: frozen
@@ -48,7 +49,8 @@ class DataPaths(_Frozen):
 
     train: Annotated[tuple[TrainSource, ...], BeforeValidator(_one_folder)]
     train_samples: int = 0  # of all sources, as their indexes count; 0 where they were not read
-    sample_bytes: float = 0.0  # stored, the mean over what is shown of all sources; 0 where they were not read
+    # stored, the mean over what is shown of all sources; 0 where they were not read
+    sample_bytes: float = 0.0
     validation: Path
     labelled: Path | None
     vocabulary: Path | None = None  # of the point's tokenizer, where it has a file

@@ -108,10 +108,8 @@ def _check_run(run: RunDirectory, values: Values) -> None:
             "finished; launch its sweep again."
         )
     trained = {**documented_defaults(record.science), **record.science}
-    for field in (
-        "image_tower",
-        "pooling",
-    ):  # pooling does not show in the weights, but they were trained for it
+    # pooling does not show in the weights, but they were trained for it
+    for field in ("image_tower", "pooling"):
         if trained[field] != values[field]:
             raise SweepError(
                 f"image_init: {run.path} was trained with {field} {trained[field]!r}, but {field} is "

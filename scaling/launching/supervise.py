@@ -29,10 +29,8 @@ grants as long (assumption); this is for ranks that are stuck themselves."""
 IMPATIENT_SECONDS = 10.0  # from the second request
 LAUNCHER_ENDS_SECONDS = 5.0  # DeepSpeed looks at its ranks every second
 
-_PREEMPTED, _WHOLE = (
-    "preempted, run the same command again",
-    " points done; runs in ",
-)  # the parents' last words
+# phrases of the parents' last line, because DeepSpeed's launcher may exit with 0 whatever happened to them
+_PREEMPTED, _WHOLE = "preempted, run the same command again", " points done; runs in "
 
 
 def supervise(sweep: Path, num_ranks: int | None, options: Sequence[str]) -> int:
@@ -58,9 +56,8 @@ def run_launcher(command: Sequence[str]) -> int:
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=functools.partial(
-            signal_at_parents_death, signal.SIGTERM
-        ),  # its ranks notice and checkpoint
+        # its ranks notice and checkpoint
+        preexec_fn=functools.partial(signal_at_parents_death, signal.SIGTERM),
     )
     with _forwarded_signals(process.pid):
         last_words = ""

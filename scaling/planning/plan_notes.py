@@ -18,7 +18,9 @@ def plan_notes(plan: Plan) -> list[str]:
         _data_note(plan),
     ]
     if plan.holdout:
-        notes.append(f"Sealed until `scaling report --unseal`, no law is fitted to it: {', '.join(plan.holdout)}.")
+        notes.append(
+            f"Sealed until `scaling report --unseal`, no law is fitted to it: {', '.join(plan.holdout)}."
+        )
     if plan.done:
         notes.append(_done_note(plan))
     if plan.schedule is not None:

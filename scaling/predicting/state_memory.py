@@ -37,7 +37,8 @@ class StateMemory:
 
     parameters: int  # masters, and whatever else is kept of weights from step to step
     optimizer_states: int
-    gradients_before: int  # when the last forward pass of a step runs: of micro-batches before it, or a fixed buffer
+    # when the last forward pass of a step runs: of micro-batches before it, or a fixed buffer
+    gradients_before: int
     gradients_grow: bool  # with each gradient that comes; else all that there will be is there from its start
     gradients: int  # at the end of backward
     gradients_in_step: int

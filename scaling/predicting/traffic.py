@@ -157,9 +157,8 @@ def _gradient_bytes(specification: ObjectiveSpecification, global_batch: int, pl
         shard_bytes = size // placement.shard_ranks
         return _once_around(size, placement.shard_ranks) + 2 * _once_around(shard_bytes, num_replicas)
     if placement.zero_stage < 2:
-        return 2 * _once_around(
-            size, placement.num_ranks
-        )  # DeepSpeed 0.19.8 scatters in stage 1 by an all-reduce
+        # DeepSpeed 0.19.8 scatters in stage 1 by an all-reduce
+        return 2 * _once_around(size, placement.num_ranks)
     # with every micro-batch; the head's once where the loss is taken once
     head = classification_parameters(specification)
     num_micro_batches = _num_micro_batches(global_batch, placement)
@@ -175,9 +174,8 @@ def _feature_bytes(specification: ObjectiveSpecification, global_batch: int, num
     if contrasts is not None:
         num_sides = 2 if contrasts == "info_nce" else 1  # siglip gathers captions only
         embeddings = num_sides * global_batch * specification.image.embed_width * FP32
-        total += 2 * _once_around(embeddings, num_ranks) + _once_around(
-            global_batch, num_ranks
-        )  # and one flag each
+        # and one flag each
+        total += 2 * _once_around(embeddings, num_ranks) + _once_around(global_batch, num_ranks)
     if specification.kind.classifies and specification.classification_loss == "two_way":
         terms = num_ranks * 2 * specification.vocabulary_size * FP32
         total += 2 * _once_around(terms, num_ranks)

@@ -24,9 +24,8 @@ PHASES: tuple[Phase, ...] = get_args(Phase)
 MEDIAN_OVER = 101  # steps; enough for a steady median, few enough to follow a change of pace
 READ_ATTEMPTS = 100  # a beat takes microseconds, so a second look nearly always finds a whole one
 
-_BEAT = struct.Struct(
-    "<qdid"
-)  # step, seconds of the monotonic clock, index of the phase, median seconds of a step
+# step, seconds of the monotonic clock, index of the phase, median seconds of a step
+_BEAT = struct.Struct("<qdid")
 _CHECKSUM = struct.Struct("<I")
 _SIZE = _BEAT.size + _CHECKSUM.size
 

@@ -16,9 +16,8 @@ SCRATCH_NAME_HEX = 12  # digits after it
 _SEGMENTS_FILE = "streaming-segments.json"
 _OWNER_FILE = "owner.json"
 _SOCKET_PATH_BYTES = 107  # sun_path of unix(7), without its final NUL
-_SOCKET_NAME_BYTES = len(
-    "/pymp-12345678/listener-12345678"
-)  # multiprocessing's, through which workers send batches
+# multiprocessing's, through which workers send batches
+_SOCKET_NAME_BYTES = len("/pymp-12345678/listener-12345678")
 
 
 def remove_allreduce_buffers(port: int) -> int:

@@ -11,9 +11,8 @@ from torch.distributed.tensor import DTensor
 
 from scaling.train.utilisation import counted_threads, measured_peak
 
-COPIED_BYTES = (
-    128 * 2**20
-)  # larger than the caches of today's CPUs and GPUs, so that memory is what is measured
+# larger than the caches of today's CPUs and GPUs, so that memory is what is measured
+COPIED_BYTES = 128 * 2**20
 COPIES = 5  # of which the fastest counts; tens of milliseconds on a CPU
 
 

@@ -48,9 +48,8 @@ def traced_memory(science: Science, placement: Placement) -> TracedMemory:
     ValueError for what the trace cannot follow: a locked tower, features that are cached over micro-batches.
     """
     _check_traceable(science, placement)
-    with torch.device(
-        "meta"
-    ):  # building reads values, which fake tensors do not have; meta tensors are skipped
+    # building reads values, which fake tensors do not have; meta tensors are skipped
+    with torch.device("meta"):
         objective: nn.Module = build_objective(
             science.specification,
             seed=science.seed,

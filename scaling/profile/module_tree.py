@@ -24,7 +24,8 @@ class ModuleRow:
     depth: int
     parameters: int
     forward_flops: int  # of the micro-batch: 2 x multiply-adds of matrix products and convolutions
-    activation_bytes: int  # that autograd keeps for backward; what two modules keep counts where it came first
+    # that autograd keeps for backward; what two modules keep counts where it came first
+    activation_bytes: int
     forward_seconds: float  # of its operators, one after the other
 
 

@@ -39,9 +39,8 @@ def _outcome_of(error: Exception, assignment: Assignment, preemption: Preemption
     first_line = (str(error).strip() or "no message").split("\n")[0]
     reason = f"{type(error).__name__}: {first_line}"
     state, facts = _state_and_facts(error, assignment)
-    if (
-        state == "error" and preemption.is_asked
-    ):  # other ranks, or loading processes, ended with the same request
+    if state == "error" and preemption.is_asked:
+        # other ranks, or loading processes, ended with the same request
         state, reason = "preempted", f"told to stop, and ended before a checkpoint was written ({reason})"
     return Outcome(state=state, reason=reason, detail=detail, facts=facts, at=at)
 

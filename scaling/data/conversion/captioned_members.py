@@ -16,11 +16,8 @@ from scaling.data.samples import (
 )
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
-ROLES = {
-    **dict.fromkeys(IMAGE_EXTENSIONS, "image"),
-    "txt": "txt",
-    "json": "json",
-}  # other members are not read
+# other members are not read
+ROLES = {**dict.fromkeys(IMAGE_EXTENSIONS, "image"), "txt": "txt", "json": "json"}
 
 Member = TypeVar("Member")
 

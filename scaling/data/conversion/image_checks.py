@@ -41,9 +41,8 @@ def checked_image(image: bytes, settings: ConversionSettings, *, fully: bool) ->
         raise
     except Image.DecompressionBombError as error:  # beyond 179 megapixels, Pillow's limit
         raise RejectedImage(OVERSIZED_IMAGE) from error
-    except (
-        Exception
-    ) as error:  # Pillow's decoders raise nearly anything: SyntaxError, struct.error, zlib.error
+    except Exception as error:
+        # Pillow's decoders raise nearly anything: SyntaxError, struct.error, zlib.error
         reason = TRUNCATED_IMAGE if "truncated" in str(error).lower() else UNDECODABLE_IMAGE
         raise RejectedImage(reason) from error
     return image

@@ -26,7 +26,8 @@ Row = Mapping[str, Any]
 class Columns:
     """Which columns of a table hold what."""
 
-    image: str = "image"  # bytes, {"bytes", "path"} as Hugging Face stores them, or a path from the table's folder
+    # bytes, {"bytes", "path"} as Hugging Face stores them, or a path from the table's folder
+    image: str = "image"
     caption: str = "caption"  # a text, or a list of texts
     key: str | None = None  # None: the table's name and the number of the row
 

@@ -19,11 +19,8 @@ from scaling.data.conversion.tars import TarGroup
 from scaling.data.samples import Group
 from scaling.suggest import did_you_mean
 
-SETS = {
-    "train": "train",
-    "val": "validation",
-    "validation": "validation",
-}  # part of the source: of the result
+# part of the source: of the result
+SETS = {"train": "train", "val": "validation", "validation": "validation"}
 TRAINING_SETS = ("", "train")  # the others are for evaluation
 CAPTIONED = ("tars", "table", "saved", "images", "coco")
 RECIPES: dict[str, Callable[[Path], LabelledSource]] = {

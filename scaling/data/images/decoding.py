@@ -70,9 +70,8 @@ class StoredImage:
             if reduction > 1:
                 self.picture.draft("RGB", (self.width // reduction, self.height // reduction))
             return _pixels(self.picture)
-        except (
-            Exception
-        ) as error:  # Pillow's decoders raise nearly anything: SyntaxError, struct.error, zlib.error
+        except Exception as error:
+            # Pillow's decoders raise nearly anything: SyntaxError, struct.error, zlib.error
             raise _undecodable(self.content, error) from error
 
 

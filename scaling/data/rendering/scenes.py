@@ -37,7 +37,8 @@ SPLITS: tuple[Split, ...] = (
 CLASSES = tuple(itertools.product(COLOURS, SHAPES))
 """The labels of the linear probe and of zero-shot classification: colour x shape, 64 of them."""
 
-HELD_OUT_SHARE = 8  # one in eight (colour, shape, texture) combinations never occurs outside the split "held_out"
+# one in eight (colour, shape, texture) combinations never occurs outside the split "held_out"
+HELD_OUT_SHARE = 8
 PAIR_SHARE = 0.20  # scenes with two different objects
 WORD_SHARE = 0.20  # scenes with a word to read
 

@@ -32,9 +32,8 @@ class LimitedCache(StreamingDataset):  # type: ignore[misc]
         self._is_cached = np.array([stream.is_cached for stream in streams])[self.stream_per_shard]
         if self.cache_limit:
             self._check_limit(sum(stream.get_index_size() for stream in streams))
-            in_place = np.flatnonzero(
-                ~self._is_cached
-            )  # streaming counts as cached also what stands in place
+            # streaming counts as cached also what stands in place
+            in_place = np.flatnonzero(~self._is_cached)
             self.cache_limit += sum(int(self.shards[i].raw_data.bytes) for i in in_place)
         self._left_from_before = iter(np.flatnonzero(self._is_cached))  # perhaps; asked once each
         if self._unique_rank_world.is_local_leader:
@@ -77,9 +76,8 @@ class LimitedCache(StreamingDataset):  # type: ignore[misc]
             with self._cache_lock():
                 self.cache_usage += self._standing(shard_id) - counted
                 self._shard_access_times[shard_id] = time_ns()
-                self._shard_states[shard_id] = (
-                    _ShardState.LOCAL
-                )  # also where it failed: readers then try, not wait
+                # also where it failed: readers then try, not wait
+                self._shard_states[shard_id] = _ShardState.LOCAL
 
     def _reserve(self, num_bytes: int) -> int:
         """Count bytes that are to come, once there is room; none are asked for a file that stands already."""

@@ -25,9 +25,8 @@ def one_at_a_time_on_this_machine(
         if is_local_leader:
             stream = stack.enter_context(os.fdopen(_open(lock)))
             fcntl.flock(stream, fcntl.LOCK_EX)
-            stack.callback(
-                fcntl.flock, stream, fcntl.LOCK_UN
-            )  # closing leaves it with a child forked meanwhile
+            # closing leaves it with a child forked meanwhile
+            stack.callback(fcntl.flock, stream, fcntl.LOCK_UN)
         barrier()
         yield
         barrier()

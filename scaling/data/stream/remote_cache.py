@@ -25,7 +25,8 @@ from scaling.data.stream.lenient_reading import SizedReader
 from scaling.data.stream.shard_files import MAKE_AGAIN, DamagedShard, find_damage, read_index
 from scaling.data.stream.sources import StreamSource
 
-TRIALS = 2  # of a shard that comes damaged; a store that fails likewise is asked as often by streaming's retry
+# of a shard that comes damaged; a store that fails likewise is asked as often by streaming's retry
+TRIALS = 2
 
 _log = logging.getLogger(__name__)
 
@@ -85,9 +86,8 @@ class ShardStream(Stream):  # type: ignore[misc]
         for number, shard in enumerate(shards):
             raw = shard.raw_data
             if self.is_cached and shard.zip_data is not None:
-                self._path(shard.zip_data).unlink(
-                    missing_ok=True
-                )  # left by a job that was killed unpacking it
+                # left by a job that was killed unpacking it
+                self._path(shard.zip_data).unlink(missing_ok=True)
             stands = not self.is_cached or self._path(raw).is_file()
             cache_usage_per_shard[number] = raw.bytes if stands else 0
 

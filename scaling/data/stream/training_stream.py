@@ -36,7 +36,8 @@ CANONICAL_NODES = 8
 """The order is drawn as if there were this many machines, so that it does not depend on how many there are."""
 
 SHUFFLE_BLOCK = 1 << 18  # samples; streaming's own default for few canonical nodes
-FETCHES_PER_TIMEOUT = 3  # an attempt to fetch a shard may take this part of the workers' timeout, and so is named
+# an attempt to fetch a shard may take this part of the workers' timeout, and so is named
+FETCHES_PER_TIMEOUT = 3
 
 
 class DataExhausted(RuntimeError):
@@ -53,7 +54,8 @@ class StreamSettings:
     image_size: int
     augmentation: Augmentation
     captions: CaptionSettings
-    unique_samples: int = 0  # the first shards that hold as many, of all sources in proportion; 0 = everything
+    # the first shards that hold as many, of all sources in proportion; 0 = everything
+    unique_samples: int = 0
     cache_limit: int | None = None  # bytes that the shards of all remotes may take on this machine
     shuffle_algorithm: str = "py1e"
     bad_samples: BadSamples = "skip"

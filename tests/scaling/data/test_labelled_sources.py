@@ -218,9 +218,8 @@ VAL_LABELS = [7, 999, 0]  # of the three validation images of the tests
 def imagenet_train(root: Path, *, as_tar: bool) -> None:
     images = {synset: picture(colour=label) for label, synset in enumerate(SYNSETS)}
     if as_tar:
-        tars = {
-            f"{synset}.tar": tar_of({f"{synset}_5.JPEG": images[synset]}) for synset in reversed(SYNSETS)
-        }  # in another order than the labels
+        # in another order than the labels
+        tars = {f"{synset}.tar": tar_of({f"{synset}_5.JPEG": images[synset]}) for synset in reversed(SYNSETS)}
         put(root / "ILSVRC2012_img_train.tar", tar_of(tars))
     else:
         for synset in SYNSETS:
