@@ -7,15 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from model_zoo.activation_segments import ActivationCheckpointing
 from scaling.sweep.field_types import Quantity, Share, Whole
 from scaling.sweep.science import Science
-from scaling.sweep.sharding import (
-    ActivationCheckpointing,
-    EngineName,
-    Offload,
-    resolve_shard_ranks,
-    resolve_zero_stage,
-)
+from scaling.sweep.sharding import EngineName, Offload, resolve_shard_ranks, resolve_zero_stage
 
 LARGEST_MICRO_BATCH = 256
 """Samples per rank and forward when SuperClass may choose. Enough rows to fill a GPU's matrix units (256 x

@@ -10,13 +10,14 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
+from model_zoo.activation_segments import ActivationCheckpointing
 from scaling.hardware import Accelerator
 from scaling.placement import LARGEST_MICRO_BATCH, Placement, PlacementSettings, place, samples_per_group
 from scaling.predicting.memory import memory_of
 from scaling.predicting.throughput import seconds_per_step
 from scaling.predicting.workload import Workload, workload_of
 from scaling.sweep.science import Science
-from scaling.sweep.sharding import ZERO_STAGES, ActivationCheckpointing
+from scaling.sweep.sharding import ZERO_STAGES
 
 MARGIN = 0.08
 """Of the device's memory, left free: the driver's context, NCCL's and cuBLAS's buffers, which no allocator of torch

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from model_zoo.activation_segments import FP32
 from model_zoo.convolution_counts import batch_norm_statistics
 from model_zoo.counts import (
     classification_parameters,
@@ -16,7 +17,7 @@ from model_zoo.counts import (
     text_tower_count,
     trained_parameters,
 )
-from model_zoo.optimizer_counts import FP32, OptimizerStep, count_adamw
+from model_zoo.optimizer_counts import OptimizerStep, count_adamw
 from model_zoo.specification import ObjectiveSpecification
 from scaling.placement import Placement
 from scaling.sweep.science import Science

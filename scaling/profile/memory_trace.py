@@ -20,9 +20,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
 from torch.profiler import ProfilerActivity, profile
 
-from model_zoo.activation_segments import IMAGE_CHANNELS
 from model_zoo.build import build_objective, weight_decay_groups
 from model_zoo.targets import KnownShare, LabelledTokens, LabelSets, TokenRows
+from model_zoo.tower_shapes import IMAGE_CHANNELS
 from scaling.placement import Placement
 from scaling.sweep.science import Science
 from scaling.train.engines.protocol import UnderAutocast

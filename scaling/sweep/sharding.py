@@ -11,10 +11,6 @@ EngineName = Literal["deepspeed", "fsdp"]
 Offload = Literal["none", "optimizer", "all"]
 """What waits in the CPU's memory: nothing; AdamW's states, whose step runs there; these and the parameters."""
 
-ActivationCheckpointing = Literal["none", "blocks", "operations", "offload"]
-"""What backward recomputes: nothing; blocks of the towers; of these all but the outputs of attention and MLP; blocks,
-whose inputs wait in the CPU's memory."""
-
 ZERO_STAGES: Mapping[EngineName, tuple[int, ...]] = MappingProxyType(
     {"deepspeed": (0, 1, 2, 3), "fsdp": (2, 3)}
 )

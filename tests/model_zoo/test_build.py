@@ -12,7 +12,7 @@ import torch
 from small_objectives import a_specification, build, gradients, some_images, some_targets
 from torch import nn
 
-from model_zoo.activation_checkpointing import ActivationCheckpointing
+from model_zoo.activation_segments import ActivationCheckpointing
 from model_zoo.build import build_objective, weight_decay_groups
 from model_zoo.specification import OBJECTIVES
 from model_zoo.targets import KnownShare
