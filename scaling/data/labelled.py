@@ -52,17 +52,22 @@ class LabelledSet:
 def read_labelled_set(folder: Path) -> LabelledSet:
     """The labelled set in `folder`.  Raises ValueError naming the file that is missing or wrong."""
     templates = _read_lines(folder / TEMPLATES)
-    without_slot = [template for template in templates if SLOT not in template]
-    if without_slot:
-        raise ValueError(
-            f"{folder / TEMPLATES}: {without_slot[0]!r} has no {SLOT} where the class name would go."
-        )
+    check_templates(templates, folder / TEMPLATES)
     return LabelledSet(
         train=IndexedDataset(folder / TRAIN),
         test=IndexedDataset(folder / TEST),
         class_names=_read_lines(folder / CLASS_NAMES),
         templates=templates,
     )
+
+
+def check_templates(templates: Sequence[str], path: Path) -> None:
+    """ValueError naming the file `path` for a prompt that has no place for the class name."""
+    without_slot = [template for template in templates if SLOT not in template]
+    if without_slot:
+        raise ValueError(
+            f"{path}: {without_slot[0]!r} has no {SLOT} where the class name would go: write it there."
+        )
 
 
 def _read_lines(path: Path) -> tuple[str, ...]:

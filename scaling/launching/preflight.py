@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scaling.data.image_folder import open_labelled_set
-from scaling.data.indexed import preflight
 from scaling.data.manifest import read_set_manifest
 from scaling.data.text.tokenizers import load_tokenizer
+from scaling.data.verified_shards import preflight
 from scaling.hardware import ACCELERATORS, Accelerator, accelerator, accelerator_for_device_name
 from scaling.inputs.data_paths import LABELLED_PARTS, DataPaths, is_class_folders
 from scaling.inputs.shard_index import read_shard_index

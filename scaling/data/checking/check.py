@@ -17,9 +17,9 @@ import numpy as np
 from scaling.data.checking.check_index import against_manifest, read_index, stated_rejects, unlisted
 from scaling.data.checking.check_shard import Example, ShardFindings, ShardRequest, check_shard
 from scaling.data.conversion.labelled_sources import read_lines
-from scaling.data.indexed import keep_stamp
 from scaling.data.labelled import CLASS_NAMES
 from scaling.data.progress import bar
+from scaling.data.verified_shards import keep_stamp
 from scaling.inputs.data_paths import HOW_TO_MAKE_DATA
 
 NUM_EXAMPLES = 24

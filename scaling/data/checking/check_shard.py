@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xxhash
 
+from scaling.data.file_hashes import file_hashes
 from scaling.data.images.transforms import UndecodableImage, decode
 
-READ_BYTES = 1 << 20
 HOW_TO_MEND = "copy or convert the data set again"
 
 
@@ -78,25 +76,13 @@ def _is_intact(path: Path, file: dict[str, Any], found: ShardFindings) -> bool:
         found.damages.append(f"{path} has {size:,} bytes, its index says {file['bytes']:,}: {HOW_TO_MEND}")
         return False
     stated = file.get("hashes") or {}
-    wrong = {name: digest for name, digest in _hashes(path, stated).items() if digest != stated[name]}
+    wrong = {name: digest for name, digest in file_hashes(path, stated).items() if digest != stated[name]}
     for name, digest in wrong.items():
         found.damages.append(f"{path}: its {name} is {digest}, its index says {stated[name]}: {HOW_TO_MEND}")
     if not stated:
         found.remarks.append(f"{path}: the index holds no hash of it, changed bytes would not be noticed")
     found.is_hashed = bool(stated)
     return not wrong
-
-
-def _hashes(path: Path, names: dict[str, str]) -> dict[str, str]:
-    """The hexadecimal digests of a file, read once."""
-    digests = {
-        name: getattr(xxhash, name)() if name.startswith("xxh") else hashlib.new(name) for name in names
-    }
-    with open(path, "rb") as stream:
-        while digests and (block := stream.read(READ_BYTES)):
-            for digest in digests.values():
-                digest.update(block)
-    return {name: digest.hexdigest() for name, digest in digests.items()}
 
 
 def _decompress(path: Path, shard: dict[str, Any], scratch: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from scaling.data.conversion.captioned_members import IMAGE_EXTENSIONS
 from scaling.data.conversion.listed_files import ListedGroup, ListedImage, listed_groups
 from scaling.data.conversion.prompt_templates import PLAIN
-from scaling.data.labelled import CLASS_NAMES, SLOT, TEMPLATES, TEST, TRAIN
+from scaling.data.labelled import CLASS_NAMES, TEMPLATES, TEST, TRAIN, check_templates
 from scaling.data.samples import Group
 
 TEST_FOLDERS = ("test", "val", "validation")  # the first that has class folders is the test set
@@ -50,9 +50,7 @@ def given_classes(root: Path, default: Classes) -> Classes:
     if (root / TEMPLATES).is_file():
         templates = read_lines(root / TEMPLATES)
         found = dataclasses.replace(found, templates=templates, templates_from=TEMPLATES)
-    without = [template for template in found.templates if SLOT not in template]
-    if without:
-        raise ValueError(f"{root / TEMPLATES}: {without[0]!r} has no {SLOT} where the class name would go.")
+    check_templates(found.templates, root / TEMPLATES)
     return found
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,8 +17,8 @@ from scaling.data.manifest import Part, read_part, sum_rejects
 from scaling.data.progress import bar
 from scaling.data.samples import Group, Opened, Sample
 from scaling.data.shards import IMAGE_TEXT_COLUMNS, write_shards
+from scaling.data.worker_pool import worker_pool
 from scaling.disk import sync_to_disk
-from scaling.processes.orphans import end_with_parent
 from scaling.records import WriteError, write_atomically
 
 Job = TypeVar("Job")
@@ -71,13 +70,8 @@ def _finished(work: Callable[[Job], Part], jobs: Sequence[Job], workers: int) ->
     if workers <= 1:
         yield from map(work, jobs)
         return
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["streaming", __name__])  # 4 s of imports, once instead of once a worker
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
-        try:
-            yield from (future.result() for future in as_completed([pool.submit(work, job) for job in jobs]))
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with worker_pool(workers, preload=__name__) as pool:
+        yield from (future.result() for future in as_completed([pool.submit(work, job) for job in jobs]))
 
 
 def write_part(job: PartJob) -> Part:

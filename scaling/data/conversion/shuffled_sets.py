@@ -19,7 +19,7 @@ import numpy as np
 
 from scaling.data.conversion.parts import place_part, run_jobs
 from scaling.data.conversion.settings import ConversionSettings
-from scaling.data.indexed import IndexedDataset
+from scaling.data.indexed import last_opened
 from scaling.data.manifest import Part, read_part
 from scaling.data.shards import merge_indexes, write_shards
 
@@ -57,7 +57,7 @@ def shuffle_set(
     The order is a function of the seed and the number of samples, for any number of workers.
     """
     merge_indexes(folder / UNSHUFFLED, parts)
-    num_samples = len(_dataset(folder / UNSHUFFLED))
+    num_samples = len(last_opened(folder / UNSHUFFLED))
     assert settings.shuffle_seed is not None
     _keep_order(folder / UNSHUFFLED / ORDER, num_samples, settings.shuffle_seed)
     jobs = [
@@ -103,7 +103,7 @@ def _write_shuffled(job: _ShuffleJob) -> Part:
 
 def _write_rows(job: _ShuffleJob, aside: Path) -> Part:
     source = job.folder.parent / UNSHUFFLED
-    columns = _dataset(source).columns
+    columns = last_opened(source).columns
     num_samples = write_shards(
         aside,
         columns,
@@ -124,13 +124,8 @@ def _write_rows(job: _ShuffleJob, aside: Path) -> Part:
 
 def _rows(job: _ShuffleJob, source: Path, columns: dict[str, str]) -> Iterator[dict[str, Any]]:
     """The samples of these places; where only some have several captions, all get the column."""
-    dataset = _dataset(source)
+    dataset = last_opened(source)
     order = np.load(source / ORDER, mmap_mode="r")
     for index in order[job.first : job.last]:
         sample = dataset[int(index)]
         yield {"captions": [sample["caption"]], **sample} if "captions" in columns else sample
-
-
-@functools.lru_cache(maxsize=1)
-def _dataset(folder: Path) -> IndexedDataset:
-    return IndexedDataset(folder)

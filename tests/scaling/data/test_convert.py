@@ -21,8 +21,9 @@ from streaming.base.format.mds import MDSWriter
 
 from scaling.data.conversion import convert
 from scaling.data.conversion.convert import convert_tars
-from scaling.data.indexed import IndexedDataset, preflight
+from scaling.data.indexed import IndexedDataset
 from scaling.data.shards import IMAGE_TEXT_COLUMNS
+from scaling.data.verified_shards import preflight
 from scaling.records import WriteError
 
 
