@@ -17,8 +17,8 @@ MAY_IMPORT = {
     "scaling": ("scaling", "model_zoo"),
     "analysis": ("analysis", "scaling.records", "scaling.units"),
 }
-# the only modules that may reach analysis, inside functions only
-FACE = ("scaling.cli", "scaling.commands.verdict")
+# the only modules that may reach analysis, inside functions or for the type checker only
+FACE = ("scaling.cli", "scaling.commands.report_tables", "scaling.commands.verdict")
 
 LOADS_NO_TORCH = (
     "scaling.sweep",
@@ -32,7 +32,8 @@ LOADS_NO_TORCH = (
 )
 
 
-PACKAGES = {  # that are not simply the first two parts of a module's name
+# of modules whose package is not simply the first two parts of their name
+PACKAGES = {
     "scaling.plan": "scaling.planning",  # a plan stands between what it is made of and what is made of it
     "scaling.train.engines": "scaling.train.engines",  # they know nothing of the rest of training
 }
