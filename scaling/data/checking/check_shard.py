@@ -1,4 +1,4 @@
-"""One shard of an MDS folder, held against its index and against itself."""
+"""Checks one shard of an MDS folder: against the index, against itself, and sample by sample."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class ShardRequest:
     folder: Path
     shard: dict[str, Any]  # its entry in the index
     first_sample: int  # its place in the set
-    decode: tuple[int, ...]  # which of its samples
-    show: tuple[int, ...]
+    decode: tuple[int, ...]  # its samples whose images are decoded
+    show: tuple[int, ...]  # its samples that become examples
     num_classes: int | None  # of a labelled set
 
 
@@ -48,7 +48,7 @@ class ShardFindings:
 
 
 def check_shard(request: ShardRequest) -> ShardFindings:
-    """All that is wrong with a shard; its samples are read only if its bytes are those of the index."""
+    """What is in a shard and all that is wrong with it; samples are read only if the file is as the index says."""
     found = ShardFindings()
     file = request.shard.get("zip_data") or request.shard["raw_data"]
     path = request.folder / file["basename"]
@@ -130,7 +130,7 @@ def _read_samples(request: ShardRequest, folder: Path, found: ShardFindings) -> 
 
 
 def _problems(sample: dict[str, Any], num_classes: int | None, found: ShardFindings) -> list[str]:
-    """What a run could not use of a sample; its size and the length of its caption are noted."""
+    """Why a run could not use a sample, if so; notes the image's size and the caption's length in `found`."""
     missing = [column for column in ("jpg", "caption", "key") if column not in sample]
     if missing:
         return [f"has no column {missing[0]!r}: it was not made by `scaling data convert`"]

@@ -19,8 +19,8 @@ import pytest
 from PIL import Image, ImageFile
 from streaming.base.format.mds import MDSWriter
 
-from scaling.data.conversion import convert
-from scaling.data.conversion.convert import convert_tars
+from scaling.data.conversion import convert as conversion
+from scaling.data.conversion.convert import convert
 from scaling.data.indexed import IndexedDataset
 from scaling.data.shards import IMAGE_TEXT_COLUMNS
 from scaling.data.verified_shards import preflight
@@ -59,7 +59,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
 def test_images_captions_and_keys_come_through_unchanged(tmp_path: Path) -> None:
     write_tar(tmp_path / "src" / "00001.tar", pairs(3, 2))
     write_tar(tmp_path / "src" / "00000.tar", pairs(0, 3))
-    manifest = convert_tars(tmp_path / "src", tmp_path / "dst", progress=False)
+    manifest = convert(str(tmp_path / "src"), tmp_path / "dst", kind="tars", progress=False)
     assert read(tmp_path / "dst") == [
         {"jpg": image(number), "caption": f"caption {number}", "key": f"{number:06d}"} for number in range(5)
     ]
@@ -69,13 +69,13 @@ def test_images_captions_and_keys_come_through_unchanged(tmp_path: Path) -> None
 
 def test_one_tar_can_be_the_source(tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "only.tar", pairs(0, 2))
-    assert convert_tars(tar, tmp_path / "dst", progress=False).num_samples == 2
+    assert convert(str(tar), tmp_path / "dst", kind="tars", progress=False).num_samples == 2
 
 
 def test_train_and_val_become_two_sets(tmp_path: Path) -> None:
     write_tar(tmp_path / "src" / "train" / "0.tar", pairs(0, 3))
     write_tar(tmp_path / "src" / "val" / "0.tar", pairs(0, 1))
-    manifest = convert_tars(tmp_path / "src", tmp_path / "dst", progress=False)
+    manifest = convert(str(tmp_path / "src"), tmp_path / "dst", kind="tars", progress=False)
     assert {path.name: found.num_samples for path, found in manifest.sets.items()} == {
         "train": 3,
         "validation": 1,
@@ -87,7 +87,7 @@ def test_tars_beside_train_are_not_left_out_in_silence(tmp_path: Path) -> None:
     write_tar(tmp_path / "src" / "train" / "0.tar", pairs(0, 1))
     write_tar(tmp_path / "src" / "1.tar", pairs(0, 1))
     with pytest.raises(ValueError, match="has tars beside train"):
-        convert_tars(tmp_path / "src", tmp_path / "dst", progress=False)
+        convert(str(tmp_path / "src"), tmp_path / "dst", kind="tars", progress=False)
 
 
 def test_several_captions_come_along_with_the_main_one_first(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_several_captions_come_along_with_the_main_one_first(tmp_path: Path) -> 
         ("b.jpg", image()), ("b.json", json.dumps({"caption": "only one"})),
         ("c.jpg", image()), ("c.json", json.dumps({"captions": ["first", "", "second"]})),
     ]  # fmt: skip
-    convert_tars(write_tar(tmp_path / "s.tar", members), tmp_path / "dst", progress=False)
+    convert(str(write_tar(tmp_path / "s.tar", members)), tmp_path / "dst", kind="tars", progress=False)
     samples = {sample["key"]: (sample["caption"], sample["captions"]) for sample in read(tmp_path / "dst")}
     assert samples == {
         "a": ("the cat", ["the cat", "a cat", "one cat"]),
@@ -112,7 +112,7 @@ def test_members_of_a_key_may_stand_apart_and_folders_are_part_of_the_key(tmp_pa
         ("x/1.txt", "one"), ("y/1.txt", "two"), ("z/3.txt", "three"),
         ("x/._1.jpg", b"finder"), ("x/1.cls", "7"),
     ]  # fmt: skip
-    convert_tars(write_tar(tmp_path / "s.tar", members), tmp_path / "dst", progress=False)
+    convert(str(write_tar(tmp_path / "s.tar", members)), tmp_path / "dst", kind="tars", progress=False)
     assert {sample["key"]: sample["caption"] for sample in read(tmp_path / "dst")} == {
         "x/1": "one", "y/1": "two", "z/3": "three",
     }  # fmt: skip
@@ -132,7 +132,9 @@ def test_every_unusable_sample_is_counted_by_its_reason(tmp_path: Path) -> None:
         ("i.jpg", image()), ("i.json", '{"caption": "half \\ud83d"}'),
         ("j.jpg", image(1)), ("j.txt", "first"), ("j.jpg", image(2)), ("j.txt", "second"),
     ]  # fmt: skip
-    manifest = convert_tars(write_tar(tmp_path / "s.tar", members), tmp_path / "dst", progress=False)
+    manifest = convert(
+        str(write_tar(tmp_path / "s.tar", members)), tmp_path / "dst", kind="tars", progress=False
+    )
     assert manifest.rejects == {
         "duplicate key": 1,
         "empty caption": 1,
@@ -159,7 +161,7 @@ def test_a_truncated_tar_gives_what_stands_before_the_cut(tmp_path: Path, cut: s
         "before the end mark": text.offset_data + 512,
     }[cut]
     tar.write_bytes(tar.read_bytes()[:keep])
-    manifest = convert_tars(tmp_path / "src", tmp_path / "dst", progress=False)
+    manifest = convert(str(tmp_path / "src"), tmp_path / "dst", kind="tars", progress=False)
     assert manifest.rejects["truncated tar"] == 1
     assert manifest.num_samples == (3 if cut == "in an image" else 4)
 
@@ -168,14 +170,14 @@ def test_a_file_that_is_no_tar_is_counted_and_the_others_converted(tmp_path: Pat
     write_tar(tmp_path / "src" / "0.tar", pairs(0, 2))
     (tmp_path / "src" / "1.tar").write_bytes(b"<html>403 Forbidden</html>" * 100)
     (tmp_path / "src" / "2.tar").write_bytes(b"")
-    manifest = convert_tars(tmp_path / "src", tmp_path / "dst", progress=False)
+    manifest = convert(str(tmp_path / "src"), tmp_path / "dst", kind="tars", progress=False)
     assert manifest.num_samples == 2 and manifest.rejects == {"unreadable tar": 2}
     assert len(read(tmp_path / "dst")) == 2
 
 
 def test_the_manifest_tells_the_source_and_the_content(tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "src" / "sub" / "0.tar", [*pairs(0, 2), ("x.txt", "no image")])
-    convert_tars(tmp_path / "src", tmp_path / "dst", progress=False)
+    convert(str(tmp_path / "src"), tmp_path / "dst", kind="tars", progress=False)
     manifest = json.loads((tmp_path / "dst" / "manifest.json").read_text())
     assert manifest == {
         "num_samples": 2,
@@ -206,7 +208,7 @@ def test_the_manifest_tells_the_source_and_the_content(tmp_path: Path) -> None:
 def test_of_a_large_source_every_header_is_read_some_images_are_decoded_and_all_that_look_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convert, "SMALL_BYTES", 0)
+    monkeypatch.setattr(conversion, "SMALL_BYTES", 0)
     decoded: list[Any] = []
     load = ImageFile.ImageFile.load
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: (decoded.append(self), load(self))[1])
@@ -217,19 +219,19 @@ def test_of_a_large_source_every_header_is_read_some_images_are_decoded_and_all_
         ("bad.jpg", b"no"),
         ("bad.txt", "not this"),
     ]
-    tar = write_tar(tmp_path / "s.tar", [*pairs(0, convert.DECODE_EVERY + 1), *padded, *torn])
-    manifest = convert_tars(tar, tmp_path / "dst", progress=False)
+    tar = write_tar(tmp_path / "s.tar", [*pairs(0, conversion.DECODE_EVERY + 1), *padded, *torn])
+    manifest = convert(str(tar), tmp_path / "dst", kind="tars", progress=False)
     assert manifest.rejects == {"truncated image": 1, "undecodable image": 1}
-    assert manifest.num_samples == convert.DECODE_EVERY + 2
+    assert manifest.num_samples == conversion.DECODE_EVERY + 2
     assert len(decoded) == 3, "the first, the seventeenth and the torn one"
-    assert next(iter(manifest.sets.values())).decode_every == convert.DECODE_EVERY
+    assert next(iter(manifest.sets.values())).decode_every == conversion.DECODE_EVERY
 
 
 def test_several_processes_make_the_same_set_as_one(tmp_path: Path) -> None:
     for number in range(3):
         write_tar(tmp_path / "src" / f"{number}.tar", pairs(10 * number, 4))
-    convert_tars(tmp_path / "src", tmp_path / "one", workers=1, progress=False)
-    convert_tars(tmp_path / "src", tmp_path / "two", workers=2, progress=False)
+    convert(str(tmp_path / "src"), tmp_path / "one", kind="tars", workers=1, progress=False)
+    convert(str(tmp_path / "src"), tmp_path / "two", kind="tars", workers=2, progress=False)
     assert (tmp_path / "one" / "manifest.json").read_bytes() == (
         tmp_path / "two" / "manifest.json"
     ).read_bytes()
@@ -241,18 +243,18 @@ def test_a_rerun_skips_finished_tars_and_redoes_the_interrupted_one(
 ) -> None:
     for number in range(2):
         write_tar(tmp_path / "src" / f"{number}.tar", pairs(10 * number, 3))
-    convert_tars(tmp_path / "src", tmp_path / "whole", progress=False)
-    convert_tars(tmp_path / "src", tmp_path / "dst", progress=False)
+    convert(str(tmp_path / "src"), tmp_path / "whole", kind="tars", progress=False)
+    convert(str(tmp_path / "src"), tmp_path / "dst", kind="tars", progress=False)
     (tmp_path / "dst" / "index.json").unlink()
     (tmp_path / "dst" / "manifest.json").unlink()
     (tmp_path / "dst" / "part-00001").rename(tmp_path / "dst" / "part-00001.tmp")  # as a kill leaves it
     (tmp_path / "dst" / "part-00001.tmp" / "shard.00000.mds").write_bytes(b"half a shard")
     written: list[str] = []
-    write_part = convert.write_part
+    write_part = conversion.write_part
     monkeypatch.setattr(
-        convert, "write_part", lambda job: (written.append(job.group.name), write_part(job))[1]
+        conversion, "write_part", lambda job: (written.append(job.group.name), write_part(job))[1]
     )
-    convert_tars(tmp_path / "src", tmp_path / "dst", progress=False)
+    convert(str(tmp_path / "src"), tmp_path / "dst", kind="tars", progress=False)
     assert written == ["1.tar"]
     assert read(tmp_path / "dst") == read(tmp_path / "whole")
     assert sorted(path.name for path in (tmp_path / "dst").iterdir()) == [
@@ -262,10 +264,10 @@ def test_a_rerun_skips_finished_tars_and_redoes_the_interrupted_one(
 
 def test_a_changed_source_is_refused_and_not_mixed_with_the_old_one(tmp_path: Path) -> None:
     write_tar(tmp_path / "src" / "1.tar", pairs(0, 2))
-    convert_tars(tmp_path / "src", tmp_path / "dst", progress=False)
+    convert(str(tmp_path / "src"), tmp_path / "dst", kind="tars", progress=False)
     write_tar(tmp_path / "src" / "0.tar", pairs(5, 2))
     with pytest.raises(ValueError, match="part-00000 was made from 1.tar .* source has changed"):
-        convert_tars(tmp_path / "src", tmp_path / "dst", progress=False)
+        convert(str(tmp_path / "src"), tmp_path / "dst", kind="tars", progress=False)
 
 
 def test_a_full_disk_is_a_write_error_and_the_next_run_continues(
@@ -279,9 +281,9 @@ def test_a_full_disk_is_a_write_error_and_the_next_run_continues(
     with monkeypatch.context() as patch:
         patch.setattr(MDSWriter, "flush_shard", no_space)
         with pytest.raises(WriteError, match="No space left on device.*to continue"):
-            convert_tars(tar, tmp_path / "dst", progress=False)
+            convert(str(tar), tmp_path / "dst", kind="tars", progress=False)
     assert not (tmp_path / "dst" / "part-00000").exists()
-    assert convert_tars(tar, tmp_path / "dst", progress=False).num_samples == 2
+    assert convert(str(tar), tmp_path / "dst", kind="tars", progress=False).num_samples == 2
 
 
 @pytest.mark.slow
@@ -289,9 +291,9 @@ def test_a_killed_conversion_leaves_no_process_behind_and_is_continued(tmp_path:
     for number in range(30):
         write_tar(tmp_path / "src" / f"{number:02d}.tar", pairs(100 * number, 60))
     code = (
-        "from pathlib import Path; from scaling.data.conversion.convert import convert_tars\n"
-        f"if __name__ == '__main__': convert_tars(Path({str(tmp_path / 'src')!r}), "
-        f"Path({str(tmp_path / 'dst')!r}), workers=2, progress=False)"
+        "from pathlib import Path; from scaling.data.conversion.convert import convert\n"
+        f"if __name__ == '__main__': convert({str(tmp_path / 'src')!r}, "
+        f"Path({str(tmp_path / 'dst')!r}), kind='tars', workers=2, progress=False)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     wait_until(lambda: any((tmp_path / "dst").glob("part-*")))
@@ -300,7 +302,9 @@ def test_a_killed_conversion_leaves_no_process_behind_and_is_continued(tmp_path:
     wait_until(lambda: not session_members(process.pid))
     finished = len(list((tmp_path / "dst").glob("part-?????")))
     assert finished < 30
-    assert convert_tars(tmp_path / "src", tmp_path / "dst", progress=False).num_samples == 30 * 60
+    assert (
+        convert(str(tmp_path / "src"), tmp_path / "dst", kind="tars", progress=False).num_samples == 30 * 60
+    )
 
 
 def session_members(leader: int) -> list[int]:
@@ -327,7 +331,7 @@ def test_a_destination_that_holds_something_else_is_left_alone(tmp_path: Path, p
     (tmp_path / place).mkdir(parents=True)
     (tmp_path / place / "thesis.tex").write_text("years of work")
     with pytest.raises(ValueError, match="already holds thesis.tex"):
-        convert_tars(tmp_path / "src", tmp_path / "dst", progress=False)
+        convert(str(tmp_path / "src"), tmp_path / "dst", kind="tars", progress=False)
     assert list((tmp_path / place).iterdir()) == [tmp_path / place / "thesis.tex"]
 
 
@@ -335,12 +339,12 @@ def test_a_destination_that_cannot_be_written_is_said_before_anything_is_read(tm
     tar = write_tar(tmp_path / "s.tar", pairs(0, 1))
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(WriteError, match="cannot be written"):
-        convert_tars(tar, tmp_path / "file" / "dst", progress=False)
+        convert(str(tar), tmp_path / "file" / "dst", kind="tars", progress=False)
 
 
 def test_a_missing_source_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nowhere does not exist"):
-        convert_tars(tmp_path / "nowhere", tmp_path / "dst")
+        convert(str(tmp_path / "nowhere"), tmp_path / "dst", kind="tars")
     assert not (tmp_path / "dst").exists()
 
 
@@ -348,19 +352,19 @@ def test_a_source_without_tars_is_told_what_it_should_hold(tmp_path: Path) -> No
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "0.tar.gz").touch()
     with pytest.raises(ValueError, match="holds no .tar file.*000000.jpg"):
-        convert_tars(tmp_path / "src", tmp_path / "dst")
+        convert(str(tmp_path / "src"), tmp_path / "dst", kind="tars")
 
 
 def test_a_source_without_one_usable_sample_says_why(tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "s.tar", [("a.jpg", image()), ("b.txt", "caption")])
     with pytest.raises(ValueError, match="not one usable image.*missing caption: 1, missing image: 1"):
-        convert_tars(tar, tmp_path / "dst", progress=False)
+        convert(str(tar), tmp_path / "dst", kind="tars", progress=False)
 
 
 def test_real_tars_come_through_whole(tmp_path: Path, shared_data: Callable[[str], Path]) -> None:
     source = shared_data("realpairs") / "val" / "00000.tar"
     shutil.copy(source, tmp_path)
-    manifest = convert_tars(tmp_path / "00000.tar", tmp_path / "dst", progress=False)
+    manifest = convert(str(tmp_path / "00000.tar"), tmp_path / "dst", kind="tars", progress=False)
     assert manifest.num_samples == 1_000 and manifest.rejects == {}
     sample = IndexedDataset(tmp_path / "dst")[123]
     with tarfile.open(source) as tar:
