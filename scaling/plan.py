@@ -178,7 +178,7 @@ def write_plan(plan: Plan, path: Path) -> None:
 
 
 def cost_summary(plan: Plan) -> str:
-    """The cost line of a sweep file's header: runs, training FLOPs, device-hours."""
+    """The cost line for a sweep file's header: runs, training FLOPs, device-hours, accelerator."""
     flops, hours = format_flops(plan.totals.train_flops), format_hours(plan.totals.device_hours)
     return f"{len(plan.points)} runs, {flops} training FLOPs, {hours} device-hours on {plan.accelerator}"
 

@@ -55,12 +55,14 @@ def plan(
 
 
 def _show_plan(planned: Plan) -> None:
+    from scaling.plan import cost_summary
     from scaling.planning.plan_notes import plan_notes
     from scaling.planning.plan_table import plan_tables
 
     console = wide_console()
     for table in plan_tables(planned):
         console.print(table)
+    console.print(cost_summary(planned), highlight=False)
     for note in plan_notes(planned):
         console.print(note, highlight=False, markup=False)
 
