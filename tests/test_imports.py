@@ -27,7 +27,6 @@ LOADS_NO_TORCH = (
     "scaling.planning",
     "model_zoo.hardware_counts",
     "model_zoo.phase_counts",
-    "model_zoo.optimizer_counts",
     "analysis",
 )
 

@@ -47,11 +47,6 @@ class Selected:
     candidates: tuple[Candidate, ...]
     reason: str
 
-    def form_spread(self, curve: Callable[[Law], Floats]) -> tuple[Floats, Floats]:
-        """Least and largest value [M] of a curve over the admissible forms: the uncertainty of the form itself."""
-        curves_CM = np.stack([curve(one.fit.found) for one in self.candidates if one.admissible])
-        return curves_CM.min(axis=0), curves_CM.max(axis=0)
-
     def stacked(self, curve: Callable[[Law], Floats]) -> Floats:
         """The curve [M] of the stack: the forms' curves weighted by how they predicted forward (Wolpert 1992)."""
         weighted = [(one.stack_weight, one.fit) for one in self.candidates if one.stack_weight > 0]

@@ -17,7 +17,6 @@ from model_zoo.counts import (
     text_tower_count,
     trained_parameters,
 )
-from model_zoo.optimizer_counts import OptimizerStep, count_adamw
 from model_zoo.specification import ObjectiveSpecification
 from scaling.placement import Placement
 from scaling.sweep.science import Science
@@ -60,16 +59,6 @@ def step_traffic(science: Science, placement: Placement) -> StepTraffic:
         features=_feature_bytes(specification, science.global_batch, placement.num_ranks),
         statistics=_statistic_bytes(science, placement.num_ranks),
         host=offloaded,
-    )
-
-
-def optimizer_step(science: Science, placement: Placement) -> OptimizerStep:
-    """What AdamW takes on each rank: of its shard where optimizer states are sharded, of everything else."""
-    elements = trained_parameters(science.specification)
-    return count_adamw(
-        -(-elements // placement.shard_ranks) if placement.zero_stage else elements,
-        clips=science.gradient_clipping > 0,
-        copies_weights=placement.engine == "deepspeed" and placement.zero_stage > 0,
     )
 
 

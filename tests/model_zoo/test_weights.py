@@ -19,7 +19,6 @@ from model_zoo.architectures import image_tower_architecture
 from model_zoo.image_tower import build_image_tower
 from model_zoo.weights import initial_image_tower_weights, load_weights
 
-NANO = image_tower_architecture("vit_nano8")
 OPEN_CLIP: dict[str, Any] = {
     "embed_dim": 24,
     "vision_cfg": {
