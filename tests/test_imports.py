@@ -26,7 +26,6 @@ LOADS_NO_TORCH = (
     "scaling.predicting",
     "scaling.planning",
     "model_zoo.hardware_counts",
-    "model_zoo.phase_counts",
     "analysis",
 )
 
