@@ -1,10 +1,10 @@
-"""A labelled set: images with a class each, for linear probes and zero-shot classification.
+"""A labelled set: images with one class each, for linear probes and zero-shot classification.
 
     DIR/train, DIR/test                         MDS folders: jpg, caption, key and label (int32)
     DIR/classnames.txt                          one class name a line, in the order of the labels
     DIR/zeroshot_classification_templates.txt   one prompt a line, {c} standing for the class name
 
-The two texts are named and laid out as in CLIP_benchmark. Class folders of image files do as well (image_folder.py).
+The two texts have the names and layout of CLIP_benchmark.  image_folder.py reads class folders of image files.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SLOT = "{c}"  # where a template takes the class name
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class LabelledSet:
-    """Training and test images, whose labels count through `class_names`."""
+    """Training and test images; a label is an index into `class_names`."""
 
     train: IndexedSamples
     test: IndexedSamples

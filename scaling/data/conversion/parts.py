@@ -1,4 +1,4 @@
-"""One group of a source -> one folder of shards: written aside, synced to disk and renamed when whole."""
+"""Converts one group of a source into one folder of shards: written aside, synced to disk, renamed when complete."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class PartJob:
 
 
 def is_finished(job: PartJob) -> bool:
-    """Whether an earlier attempt has converted this group; ValueError if another stands in its place."""
+    """Whether an earlier attempt converted this group; ValueError if the folder holds another group or settings."""
     if not job.folder.exists():
         return False
     part = read_part(job.folder)
@@ -56,7 +56,7 @@ def is_finished(job: PartJob) -> bool:
 
 
 def run_jobs(work: Callable[[Job], Part], jobs: Sequence[Job], *, workers: int, progress: bool) -> None:
-    """Do all jobs, a bar telling how far they are."""
+    """Do all jobs in `workers` processes, with a progress bar."""
     with bar("parts", enabled=progress and bool(jobs)) as shown:
         task = shown.add_task("", total=len(jobs), samples=0)
         num_samples = 0
@@ -75,7 +75,7 @@ def _finished(work: Callable[[Job], Part], jobs: Sequence[Job], workers: int) ->
 
 
 def write_part(job: PartJob) -> Part:
-    """The account of one group, whose samples are now in `job.folder`."""
+    """Convert one group into `job.folder`; returns how many samples it gave and left out."""
     scratch = job.folder.with_name(f".{job.folder.name}.tmp")
     try:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -86,7 +86,7 @@ def write_part(job: PartJob) -> Part:
 
 
 def place_part(folder: Path, source: str, write: Callable[[Path], Part]) -> Part:
-    """What `write` makes in a folder aside, in its place when it is whole; WriteError where that fails."""
+    """Have `write` fill a temporary folder and rename it to `folder`; WriteError if the disk refuses."""
     aside = folder.with_suffix(".tmp")
     try:
         shutil.rmtree(aside, ignore_errors=True)

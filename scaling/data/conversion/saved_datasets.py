@@ -1,6 +1,6 @@
 """Hugging Face data sets as `save_to_disk` leaves them: a folder of Arrow streams and `state.json`.
 
-Read with pyarrow alone: the package `datasets` brings a huggingface_hub that streaming's does not fit with.
+Read with pyarrow alone: the package `datasets` needs another huggingface_hub than streaming does.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A converted set in random order, within its shards and across them: what unique-sample budgets draw from.
+"""Puts a converted set in random order, so that its first shards are a random sample (see unique_samples).
 
-The samples are first converted in the order of the source, aside; then every part of the result draws its own from
-anywhere among them.  That takes the space of the set twice while it runs, and 8 bytes of memory per sample for the
-order (10 GB for 1.28B), which the processes share through a file.
+The samples are first converted in the order of the source, into a folder aside; then every part of the result collects
+its own samples from there.  That takes the space of the set twice while it runs, and 8 bytes of memory per sample for
+the order (10 GB for 1.28B), which the processes share through a file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SAMPLES_PER_PART = 10_000  # as in a tar of img2dataset
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class _ShuffleJob:
-    """Some places of the new order."""
+    """One part of the result: a range of positions in the new order."""
 
     folder: Path
     first: int
@@ -52,7 +52,7 @@ def shuffle_set(
     workers: int,
     progress: bool,
 ) -> list[Path]:
-    """The parts of `folder`, made from the converted `parts` in its folder aside; a re-run continues.
+    """Make the shuffled parts of `folder` from the converted `parts` in the folder aside; a re-run continues.
 
     The order is a function of the seed and the number of samples, for any number of workers.
     """
@@ -80,7 +80,7 @@ def remove_unshuffled(folder: Path) -> None:
 
 
 def _keep_order(path: Path, num_samples: int, seed: int) -> None:
-    """Write the order once: an interrupted shuffle goes on with the same."""
+    """Write the order unless it is there already: an interrupted shuffle continues with the same."""
     if path.exists():
         return
     aside = path.with_suffix(".tmp.npy")
@@ -123,7 +123,7 @@ def _write_rows(job: _ShuffleJob, aside: Path) -> Part:
 
 
 def _rows(job: _ShuffleJob, source: Path, columns: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """The samples of these places; where only some have several captions, all get the column."""
+    """The samples at the job's positions; if any sample of the set has the column `captions`, all get it."""
     dataset = last_opened(source)
     order = np.load(source / ORDER, mmap_mode="r")
     for index in order[job.first : job.last]:

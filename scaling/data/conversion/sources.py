@@ -19,7 +19,7 @@ from scaling.data.conversion.tars import TarGroup
 from scaling.data.samples import Group
 from scaling.suggest import did_you_mean
 
-# part of the source: of the result
+# folder of the source -> set of the result
 SETS = {"train": "train", "val": "validation", "validation": "validation"}
 TRAINING_SETS = ("", "train")  # the others are for evaluation
 CAPTIONED = ("tars", "table", "saved", "images", "coco")
@@ -75,7 +75,7 @@ def find_source(location: str, *, kind: str = "auto", columns: Columns = Columns
 
 
 def _detected(location: str) -> str:
-    """The kind of a source that does not say it."""
+    """The kind of a source, guessed from what its folder or file name shows."""
     path = Path(location)
     if is_remote(location) or not path.is_dir():
         return "table" if location.endswith(TABLES) else "tars"
@@ -116,7 +116,7 @@ def _tar_group(location: str, name: str) -> list[Group]:
 def _files(
     location: str, suffixes: tuple[str, ...], what: str, groups: Callable[[str, str], Sequence[Group]]
 ) -> dict[str, list[Group]]:
-    """The groups of files: of one, of those that a pattern names, or of those below a folder, by set."""
+    """The groups by set of one file, of the files that a pattern names, or of the files below a folder."""
     path = Path(location)
     if is_remote(location) or (not path.exists() and is_pattern(location)):
         return {"": [group for match in matches(location) for group in groups(match, match)]}
@@ -138,7 +138,7 @@ def _files(
 
 
 def _set_folders(root: Path, suffixes: tuple[str, ...], what: str) -> dict[str, Path]:
-    """The folder of each set of the result; "" where the source does not tell sets apart."""
+    """The source's folder of each set of the result; the set is "" where the source has no folders per set."""
     split = {name: SETS[name] for name in SETS if (root / name).is_dir()}
     if len(split) > len(set(split.values())):
         raise ValueError(f"{root} has both val and validation: keep one of them.")

@@ -97,7 +97,7 @@ _RowGroup = TypeVar("_RowGroup", CsvGroup, ParquetGroup)
 
 
 def with_expected_bytes(groups: list[_RowGroup]) -> list[_RowGroup]:
-    """The groups of one table, and about how large their images are: as large as its first few."""
+    """The groups with their expected size, estimated from the table's first few images."""
     if not groups:
         return []
     with groups[0].open(Path()) as opened:
@@ -121,12 +121,12 @@ class _Lines:
     def __iter__(self) -> Iterator[str]:
         for line in self._stream:
             self.offset += len(line)
-            # A caption that is not UTF-8 becomes half characters, which are then counted as unreadable.
+            # Bytes that are not UTF-8 become lone surrogates, by which the caption is later counted as unreadable.
             yield line.decode("utf-8", "surrogateescape")
 
 
 def _records(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
-    csv.field_size_limit(sys.maxsize)  # a caption of ten megabytes is the tokenizer's affair
+    csv.field_size_limit(sys.maxsize)  # over-long captions are left out when they are shown, not here
     return (record for record in csv.reader(lines, delimiter=delimiter) if record)
 
 
@@ -135,7 +135,7 @@ def _padded(record: list[str], width: int) -> list[str | None]:
 
 
 def _csv_groups(path: Path, source: str, columns: Columns) -> list[CsvGroup]:
-    """One pass over the file, which notes where every ten-thousandth row begins."""
+    """Groups of 10,000 rows; one pass over the file notes where each begins."""
     num_bytes = path.stat().st_size
     with open(path, "rb") as stream:
         first = stream.readline().decode("utf-8-sig", "surrogateescape")
@@ -197,7 +197,7 @@ def _parquet_groups(path: Path, source: str, columns: Columns) -> list[ParquetGr
 
 
 def _batched(sizes: list[int]) -> Iterator[list[int]]:
-    """Neighbouring row groups that together hold up to 10,000 rows, or one row group that holds more."""
+    """Consecutive row groups (by index) with at most 10,000 rows together, or one with more."""
     batch: list[int] = []
     for number, size in enumerate(sizes):
         if batch and sum(sizes[one] for one in batch) + size > ROWS_PER_GROUP:

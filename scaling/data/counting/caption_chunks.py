@@ -1,4 +1,4 @@
-"""The captions of an MDS folder, given to a function chunk by chunk, by many processes."""
+"""Maps a function over the captions of an MDS folder, chunk by chunk, in many processes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Result = TypeVar("Result")
 def map_captions(
     function: Callable[[list[str]], Result], folder: Path, *, workers: int, progress: bool
 ) -> Iterator[Result]:
-    """What `function` makes of each chunk of captions, in their order, which no number of workers changes.
+    """The result of `function` for each chunk of captions, in order; chunks do not depend on the number of workers.
 
-    The captions are all that training may show: every one of a sample that has several.  Images are not decoded.
+    A sample with several captions gives them all.  Images are not decoded.
     """
     dataset = last_opened(folder)
     starts = range(0, len(dataset), SAMPLES_PER_CHUNK)

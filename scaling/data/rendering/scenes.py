@@ -81,12 +81,12 @@ def scene_generator(seed: int, split: Split, index: int) -> np.random.Generator:
 
 
 def is_held_out(colour: str, shape: str, texture: str) -> bool:
-    """Whether training never shows this combination of attributes (each attribute alone it does show)."""
+    """Whether training never shows this combination of attributes; it shows each of them in others."""
     return zlib.crc32(f"{colour} {shape} {texture}".encode()) % HELD_OUT_SHARE == 0
 
 
 def num_discrete_scenes() -> int:
-    """Scenes that differ in a discrete attribute, continuous ones not counted."""
+    """How many scenes differ in at least one discrete attribute."""
     looks = len(SHAPES) * len(COLOURS) * len(TEXTURES) * len(SIZES)
     frames = len(BACKGROUNDS) * (1 + len(WORDS))
     singles = looks * 3

@@ -1,4 +1,4 @@
-"""The shards that an index lists, and whether a shard's file is what it says."""
+"""Reads an index of shards, and checks a shard's file against it."""
 
 from __future__ import annotations
 
