@@ -1,4 +1,4 @@
-"""What the files of a checkpoint say, and how damage of them is noticed."""
+"""The files of a checkpoint: what they say, and how damage to them is detected."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class DamagedCheckpoint(RuntimeError):
 
 
 class UnreadableCheckpoint(RuntimeError):
-    """A whole checkpoint that this code cannot continue: of another format, or of another model."""
+    """An intact checkpoint that this code cannot continue: of another format, or of another model."""
 
 
 class _Frozen(BaseModel):
@@ -36,13 +36,13 @@ class Entry(_Frozen):
     kind: EntryKind
     dtype: str  # as torch prints it
     shape: tuple[int, ...]  # of the whole tensor
-    start: int  # of the whole tensor's elements, row-major, the first that is here
+    start: int  # index of the first element here, in the whole tensor flattened row-major
     length: int  # elements
     xxh64: str  # of the bytes
 
     @property
     def key(self) -> str:
-        """Its name in the data file."""
+        """The tensor's name in the data file."""
         return key_of(self.kind, self.name, self.start)
 
 
@@ -55,7 +55,7 @@ class Manifest(_Frozen):
 
 
 class Header(_Frozen):
-    """All of a checkpoint that is not a tensor."""
+    """Everything in a checkpoint that is not a tensor."""
 
     version: int = FORMAT_VERSION
     progress: dict[str, Any]  # scaling.train.progress.Progress
@@ -87,13 +87,13 @@ def folder_name(step: int) -> str:
 
 
 def steps_in(checkpoints: Path) -> list[int]:
-    """The steps of the checkpoints in a run's folder of checkpoints, whole or damaged, ascending."""
+    """The steps of all checkpoints in a run's folder of checkpoints, intact or damaged, ascending."""
     names = [path.name for path in checkpoints.glob("step-*") if path.is_dir()]
     return sorted(int(found[1]) for name in names if (found := re.fullmatch(r"step-(\d+)", name)))
 
 
 def sealed(content: _Frozen) -> str:
-    """The text of a file that notices its own damage: JSON in one line, its seal in the next."""
+    """The text of a file whose damage can be detected: JSON in one line, its checksum (the seal) in the next."""
     line = content.model_dump_json()
     return f"{line}\n{_seal(line)}\n"
 

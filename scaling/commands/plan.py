@@ -68,7 +68,7 @@ def _show_plan(planned: Plan) -> None:
 
 
 def _write_plan(planned: Plan, runs: Path, output: Path | None) -> None:
-    """plan.json, and beside the runs what was measured of them."""
+    """Write plan.json, and calibration.json if runs of the sweep were measured."""
     from scaling.launching.preflight import check_output_folder
     from scaling.plan import write_plan
     from scaling.predicting.calibration import CALIBRATION_FILE, measure, write_calibration

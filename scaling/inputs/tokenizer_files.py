@@ -1,4 +1,4 @@
-"""Files of other people's tokenizers: what a `tokenizer.json` says of itself.  No torch, no `tokenizers`."""
+"""What a `tokenizer.json` tells of its tokenizer, read as plain JSON.  No torch, no `tokenizers`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scaling.inputs.vocabulary_files import content_digest, read_json, remembere
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class TokenizerFile:
-    """What a `tokenizer.json` of the `tokenizers` library says of itself."""
+    """What a `tokenizer.json` of the `tokenizers` library tells of its tokenizer."""
 
     path: Path
     kind: str  # of its model: WordPiece, BPE, Unigram, WordLevel

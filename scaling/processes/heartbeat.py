@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 Phase = Literal["starting", "training", "checkpointing", "evaluating"]
-"""What a child is at. It is "starting" until its first step is done: that one may compile and tune for minutes."""
+"""What a child is doing. It is "starting" until its first step is done: that one may compile and tune for minutes."""
 
 PHASES: tuple[Phase, ...] = get_args(Phase)
 
@@ -84,7 +84,7 @@ class HeartbeatWriter:
 
 
 def read_heartbeat(path: Path) -> Heartbeat | None:
-    """The last beat of a child; None if it has not begun, or died in the middle of one."""
+    """The last beat of a child; None if there is none yet, or if it died in the middle of one."""
     for _ in range(READ_ATTEMPTS):
         try:
             content = path.read_bytes()
