@@ -25,7 +25,7 @@ class Accelerator:
 
     @property
     def is_apart(self) -> bool:
-        """Whether its memory is another than that of the host's CPU."""
+        """Whether it has memory of its own, apart from the host's."""
         return self.name != "cpu_core"
 
 

@@ -29,7 +29,7 @@ class _Frozen(BaseModel):
 
 
 class PlannedPoint(_Frozen):
-    """One run and what it is expected to take."""
+    """One run and its expected cost."""
 
     point: RunPoint
     cost: PlannedCost
@@ -42,7 +42,7 @@ class Totals(_Frozen):
     train_flops: int  # model FLOPs
     hardware_flops: int
     device_hours: float
-    uncalibrated_device_hours: float  # without what records of this sweep taught
+    uncalibrated_device_hours: float  # without the calibration by finished runs
     data_bytes: int  # read from shards
     disk_bytes: int  # of checkpoints and weights, when all points are done
 

@@ -63,10 +63,10 @@ class PlannedCost(_Frozen):
     # share of the accelerator's dense peak that hardware FLOPs reach (older records: model FLOPs)
     utilisation: float
     device_hours: float
-    # and what is computed twice, by part
+    # train_flops_per_sample and what is recomputed, by part
     hardware_flops_per_sample: dict[str, int] = Field(default_factory=dict)
     hardware_flops: int | None = None  # of the whole run
-    # of one device at its peak, by class, not calibrated
+    # bytes of one device at its peak, by class, not calibrated
     memory_bytes: dict[str, int] = Field(default_factory=dict)
     peak_memory_bytes: int | None = None  # their sum, calibrated; of a CPU with host_memory_bytes
     host_memory_bytes: int | None = None  # of one rank, offloaded to the CPU's memory; not calibrated
@@ -74,7 +74,7 @@ class PlannedCost(_Frozen):
     checkpoint_bytes: int | None = None  # one checkpoint, calibrated
     disk_bytes: int | None = None  # checkpoints that stay and the trained weights
     calibration: dict[str, float] = Field(default_factory=dict)
-    """Measured over predicted, by which utilisation, memory and checkpoint were multiplied; {}: by nothing."""
+    """Factors (measured / predicted of earlier runs) by which utilisation, memory and checkpoint were multiplied."""
 
 
 class Measured(_Frozen):
@@ -92,8 +92,9 @@ class Measured(_Frozen):
     model_flops_utilisation: float | None = None  # planned FLOPs of its samples / (peak of its device-hours)
     peak_flops_per_second: float | None = None  # of one rank's device, of which that is a share
     peak_flops_source: str = ""  # the data sheet, or the product that was measured
-    step_seconds: dict[str, float] = Field(default_factory=dict)  # p50, p90, p99: medians of the rows'
-    # rank 0's peak by class, and beside it on_host
+    # p50, p90, p99: medians over rows of metrics
+    step_seconds: dict[str, float] = Field(default_factory=dict)
+    # bytes of rank 0 at its peak by class, and on_host: those in the CPU's memory
     memory_bytes: dict[str, int] = Field(default_factory=dict)
     memory_source: str = ""
     """What the peak counts. "allocator": torch's bytes on the accelerator, and none of the host's. "resident set": all
@@ -143,13 +144,13 @@ class RunRecord(_Frozen):
 
 
 class Status(_Frozen):
-    """Where a run stands; a failure is a typed outcome with its reason."""
+    """The state of a run; a failure has a type and a reason."""
 
     state: State
     reason: str = ""  # one line for people; empty unless something went wrong
     detail: str = ""  # traceback or last log lines
     facts: dict[str, Any] = Field(default_factory=dict)
-    """What the state is about. oom: micro_batch, predicted_bytes, peak_bytes. diverged: step, what (loss or gradient),
+    """What the state is about. oom: micro_batch, peak_bytes. diverged: step, what (loss or gradient),
     checkpoint (the last good one's step). shard_corrupt: shard, and the reason it names. hung: step, seconds,
     median_step_seconds, rank."""
     samples_seen: int = 0

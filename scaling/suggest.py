@@ -1,4 +1,4 @@
-"""Sentences for a mistyped name, and pydantic's findings in plain words."""
+"""Messages for errors: suggestions for a mistyped name, and pydantic's findings in plain words."""
 
 from __future__ import annotations
 

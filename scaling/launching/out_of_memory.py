@@ -55,7 +55,6 @@ def note_out_of_memory(run: Path, point: RunPoint, micro_batch: int, facts: dict
     entry = {
         "micro_batch": micro_batch,
         "num_ranks": point.placement.num_ranks,
-        "predicted_bytes": facts.get("predicted_bytes", 0),
         "peak_bytes": facts.get("peak_bytes", 0),
         "at": time.time(),
         "placement": _memory_fields(point.placement),

@@ -1,4 +1,4 @@
-"""Which placement of a point fits its devices, and which of those is fastest.  No torch.
+"""Chooses the placement of a point: the fastest that fits its devices.  No torch.
 
 The global batch, the engine, the precision and all of the science stay as they are: what is chosen is the micro-batch,
 the ZeRO stage (the stages 1 to 3 train alike) and what backward recomputes.  Values that the user wrote are kept.
@@ -48,7 +48,7 @@ def solve(
 
 
 def open_fields(settings: PlacementSettings) -> tuple[str, ...]:
-    """What the user left open."""
+    """The CHOSEN fields that the user left open."""
     return tuple(
         field
         for field in CHOSEN
@@ -60,7 +60,7 @@ def open_fields(settings: PlacementSettings) -> tuple[str, ...]:
 def fastest_that_fits(
     workload: Workload, base: Placement, accelerator: Accelerator, fields: tuple[str, ...]
 ) -> Placement | None:
-    """The fastest placement that fits of those that `base` becomes as the fields vary; None if none fits."""
+    """The fastest placement that fits, of all values of `fields` with the rest as in `base`; None if none fits."""
     candidates = fastest_first(workload, base, accelerator, fields)
     return next((one for one in candidates if fits(workload, one, accelerator)), None)
 
@@ -71,7 +71,7 @@ def fits(workload: Workload, placement: Placement, accelerator: Accelerator) -> 
 
 
 def usable_bytes(accelerator: Accelerator) -> float:
-    """What of a device's memory a point may be predicted to take."""
+    """The bytes of a device that a prediction may use: its memory less MARGIN."""
     return (1 - MARGIN) * accelerator.memory_bytes
 
 
@@ -84,7 +84,7 @@ def needed_bytes(workload: Workload, placement: Placement, accelerator: Accelera
 def fastest_first(
     workload: Workload, base: Placement, accelerator: Accelerator, fields: Iterable[str]
 ) -> list[Placement]:
-    """What `base` becomes as the fields vary, in the order of `solve`, whether it fits or not."""
+    """`base` with all values of `fields`, in the order in which they are preferred, fitting or not."""
 
     def cost(placement: Placement) -> tuple[float, int]:
         return seconds_per_step(workload, placement, accelerator), placement.zero_stage
@@ -104,13 +104,13 @@ def _changes(workload: Workload, base: Placement, fields: set[str]) -> Iterator[
 
 
 def _stages(base: Placement) -> list[int]:
-    """Those of the engine that train alike and go with the offloading; stage 0 is there for who asks for it."""
+    """The ZeRO stages that may be chosen: stage 0 is not, it has to be asked for."""
     lowest = 3 if base.offload == "all" else 1
     return [stage for stage in ZERO_STAGES[base.engine] if stage >= lowest]
 
 
 def _micro_batches(workload: Workload, base: Placement) -> list[int]:
-    """Divisors of a rank's share of the batch: whole groups of a batch norm, none larger than needed to be fast."""
+    """Divisors of a rank's share of the batch that keep batch-norm groups whole, up to LARGEST_MICRO_BATCH."""
     per_rank, group = workload.global_batch // base.num_ranks, samples_per_group(workload.science)
     most = per_rank if workload.specification.couples_samples else max(LARGEST_MICRO_BATCH, group)
     return [size for size in range(group, most + 1, group) if per_rank % size == 0]

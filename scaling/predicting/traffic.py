@@ -73,7 +73,7 @@ def _once_around(size: int, num_ranks: int) -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Units:
-    """Elements by how often they are gathered: blocks and head are units of communication of their own."""
+    """Numbers of parameters by unit of communication, as units are gathered at different times."""
 
     blocks: int
     head: int
@@ -159,7 +159,7 @@ def _gradient_bytes(specification: ObjectiveSpecification, global_batch: int, pl
 
 
 def _feature_bytes(specification: ObjectiveSpecification, global_batch: int, num_ranks: int) -> int:
-    """Gathered in forward, their gradients scattered in backward; once per step, for the whole batch."""
+    """Bytes of embeddings gathered in forward and of their gradients scattered in backward, once per step."""
     contrasts, total = specification.kind.contrasts, 0
     if contrasts is not None:
         num_sides = 2 if contrasts == "info_nce" else 1  # siglip gathers captions only
@@ -173,7 +173,7 @@ def _feature_bytes(specification: ObjectiveSpecification, global_batch: int, num
 
 
 def _statistic_bytes(science: Science, num_ranks: int) -> int:
-    """Counts of labels under online IDF, and of batch norms; all-reduced once per step."""
+    """Bytes of the all-reduced counts of labels (online IDF) and statistics of batch norms, once per step."""
     specification = science.specification
     counts = INT64 * (science.vocabulary_size + 1) if science.idf == "online" else INT64
     norms = 0 if specification.kind.locks_image_tower else batch_norm_statistics(specification.image)

@@ -25,7 +25,7 @@ class MachinePeaks:
     source: str
 
     def seconds_at_least(self, flops: int, moved_bytes: int) -> float:
-        """No operator that does so much is done sooner, says the roofline (Williams et al., CACM 52(4), 2009)."""
+        """The least time of an operator by the roofline model (Williams et al., CACM 52(4), 2009)."""
         return max(flops / self.flops_per_second, moved_bytes / self.bytes_per_second)
 
 

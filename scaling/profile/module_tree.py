@@ -1,4 +1,4 @@
-"""What each module of an objective takes in a forward pass: parameters, FLOPs, bytes kept for backward, time."""
+"""Cost of each module of an objective in a forward pass: parameters, FLOPs, bytes kept for backward, time."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def _outcome_of(error: Exception, assignment: Assignment, preemption: Preemption
 
 
 def _state_and_facts(error: Exception, assignment: Assignment) -> tuple[ChildState, dict[str, Any]]:
-    """What the error makes of this rank's child, and what it is about."""
+    """The state and the facts (see records.Status) of a child that ended with this error."""
     if isinstance(error, Diverged):
         return "diverged", error.facts
     if isinstance(error, DamagedShard):
@@ -63,6 +63,5 @@ def _memory_facts(assignment: Assignment) -> dict[str, Any]:
     device = torch.device("cuda", assignment.rank.local_rank) if is_cuda else torch.device("cpu")
     return {
         "micro_batch": assignment.micro_batch,
-        "predicted_bytes": 0,  # the planner does not predict memory
         "peak_bytes": peak_memory_bytes(device),
     }

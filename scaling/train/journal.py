@@ -1,4 +1,4 @@
-"""Rank 0's diary of a run: rows of metrics as JSON lines and as TensorBoard events, and the run's status."""
+"""What rank 0 writes about a run: rows of metrics as JSON lines and as TensorBoard events, and the run's status."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from scaling.records import RunDirectory, Status
 
-X_AXES = ("step", "samples_seen")  # where a row stands, rather than what it says
+X_AXES = ("step", "samples_seen")  # positions of a row, not written as curves
 
 
 class Journal:

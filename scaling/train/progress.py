@@ -1,4 +1,4 @@
-"""How far a run is, beyond its weights: what a checkpoint holds for the loop, the meters and the record."""
+"""How far a run is: the part of a checkpoint that is for the loop, the meters and the record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Model FLOP utilisation: counted FLOPs per second as a share of what the device could do at most."""
+"""Model FLOP utilisation: counted FLOPs per second as a share of the device's peak."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
 
 
 def _oom(child: FakeChild) -> Outcome:
-    facts = {"micro_batch": child.assignment.micro_batch, "predicted_bytes": 0, "peak_bytes": 7}
+    facts = {"micro_batch": child.assignment.micro_batch, "peak_bytes": 7}
     return Outcome(state="oom", reason="CUDA out of memory", facts=facts, at=time.time())
 
 
