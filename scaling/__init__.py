@@ -2,7 +2,7 @@
 
 Read in this order; each line imports only those above it, and a package's docstring says how to go on inside:
 
-units, suggest, disk, records   quantities, mistyped names, files that survive a power cut, what a run leaves behind
+units, suggest, disk, records   quantities, mistyped names, files that stay whole, what a run leaves behind
 sweep/, hardware      the keys of a sweep file, their types and rules; named accelerators
 placement, inputs/    how a point is spread over ranks; the files that a sweep names
 cost, spec            model FLOPs; the sweep file, typed
