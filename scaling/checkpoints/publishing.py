@@ -65,7 +65,8 @@ def wait_for_manifests(
         if time.monotonic() > deadline:
             ranks = ", ".join(str(rank) for rank in missing)
             raise WriteError(
-                f"{folder}: after {WAIT_SECONDS:.0f} s the files of ranks {ranks} are not there."
+                f"{folder}: after {WAIT_SECONDS:.0f} s the files of ranks {ranks} are not there. Look into their "
+                "log-rank*.txt, and whether all machines see this folder."
             )
     files = [manifest_file(folder, rank) for rank in range(num_ranks)]
     return [seal_of(file.read_text()) for file in files], [unsealed(file, Manifest) for file in files]

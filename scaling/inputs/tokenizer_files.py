@@ -47,7 +47,9 @@ def _read_tokenizer_file(path: Path) -> TokenizerFile:
             digest=content_digest([content.get("normalizer"), content.get("pre_tokenizer"), model, added]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path} is not a tokenizer.json of the tokenizers library.") from error
+        raise ValueError(
+            f"{path} is not a tokenizer.json of the tokenizers library: copy it again."
+        ) from error
 
 
 def _vocabulary(model: Mapping[str, Any]) -> dict[str, int]:

@@ -75,7 +75,7 @@ def _parquet_file(path: Path) -> Iterator[Any]:
     try:
         file = parquet.ParquetFile(path)
     except Exception as error:  # pyarrow's own exceptions; they name no file
-        raise ValueError(f"{path} is not a parquet file ({error}).") from error
+        raise ValueError(f"{path} is not a parquet file ({error}): copy it again.") from error
     with file:
         yield file
 

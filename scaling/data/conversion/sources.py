@@ -70,7 +70,7 @@ def find_source(location: str, *, kind: str = "auto", columns: Columns = Columns
     sets = finders[chosen]()
     empty = [name for name, groups in sets.items() if not groups]
     if empty:
-        raise ValueError(f"{Path(location) / empty[0]} holds no samples.")
+        raise ValueError(f"{Path(location) / empty[0]} holds no samples: fill or remove it.")
     return Source(kind=chosen, sets=sets)
 
 
@@ -105,7 +105,7 @@ def _has_class_folders(path: Path) -> bool:
 def _folder(location: str) -> Path:
     path = Path(location)
     if not path.is_dir():
-        raise ValueError(f"{path} does not exist or is no folder.")
+        raise ValueError(f"{path} does not exist or is no folder: give the folder of the data set.")
     return path
 
 
@@ -144,7 +144,8 @@ def _set_folders(root: Path, suffixes: tuple[str, ...], what: str) -> dict[str, 
         raise ValueError(f"{root} has both val and validation: keep one of them.")
     if split and any(file.suffix.lower() in suffixes for file in root.iterdir()):
         raise ValueError(
-            f"{root} has {what} beside {' and '.join(split)}: it is not clear to which set they belong."
+            f"{root} has {what} beside {' and '.join(split)}: it is not clear to which set they belong, so move "
+            "them into one of these folders."
         )
     return {made: root / name for name, made in split.items()} or {"": root}
 

@@ -138,7 +138,10 @@ def _printed(command: str) -> Iterator[bytes]:
         assert process.stdout is not None
         yield from _blocks(process.stdout)
     if process.returncode:
-        raise ValueError(f"{PIPE}{command} ended with status {process.returncode}: its output is not used.")
+        raise ValueError(
+            f"{PIPE}{command} ended with status {process.returncode}, so its output is not used: run it in a shell "
+            "to see why."
+        )
 
 
 def _fsspec() -> Any:

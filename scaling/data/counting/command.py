@@ -71,10 +71,12 @@ def _check(request: CountRequest) -> None:
                 "which makes a vocabulary. Leave it out."
             )
     if request.makes_vocabulary and request.reference_compat:
-        raise ValueError("--reference-compat has no effect on words: it belongs to --labels clip_bpe.")
+        raise ValueError("--reference-compat has no effect on words: leave it out, or use --labels clip_bpe.")
     folder = (request.output or Path()).parent
     if not folder.is_dir():
-        raise ValueError(f"--output {request.output}: the folder {folder} does not exist.")
+        raise ValueError(
+            f"--output {request.output}: the folder {folder} does not exist: make it, or choose another."
+        )
 
 
 def _word_settings(request: CountRequest, console: Console) -> WordSettings:

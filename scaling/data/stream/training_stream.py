@@ -180,7 +180,9 @@ class TrainingStream:
 
 def _check(settings: StreamSettings, num_ranks: int) -> None:
     if settings.global_batch % num_ranks:
-        raise ValueError(f"global_batch ({settings.global_batch:,}) does not divide over {num_ranks} ranks.")
+        raise ValueError(
+            f"global_batch ({settings.global_batch:,}) does not divide over {num_ranks} ranks: change one of them."
+        )
     if settings.shuffle_algorithm not in SHUFFLE_ALGORITHMS:
         raise ValueError(
             f"shuffle_algorithm {settings.shuffle_algorithm!r} is none of: {', '.join(SHUFFLE_ALGORITHMS)}."
