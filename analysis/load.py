@@ -4,6 +4,7 @@ A number that was not recorded stays absent (NaN), never 0; a run without a reco
 no score. Column names are the words of the sweep file and of the record:
 
 sweep, run_id, status, reason               "done" once there is a record; "unreadable": broken files
+trunk, branched_from                        of a run under wsd; the run whose checkpoint it began with
 <science field>                             image_tower, samples_seen, seed, ...; objective as asked
 train_flops                                 model FLOPs as they happened: planned per sample x samples counted
 planned_train_flops, planned_device_hours   before the run (record, else the sweep's plan.json)
@@ -95,6 +96,8 @@ def _row(directory: RunDirectory, costs: Mapping[str, PlannedCost]) -> Row:
             "reason": f"{type(error).__name__}: {' '.join(str(error).split())}",
         }
     row |= {"sweep": point["sweep"], "run_id": point["run_id"], **_flat(point["science"])}
+    if point.get("trunk") is not None:
+        row["trunk"] = point["trunk"]
     if record is None:
         plan = costs.get(row["run_id"])
         return row | _standing(status) | (_planned(plan) if plan else {})
@@ -131,6 +134,7 @@ def _finished(record: RunRecord) -> Row:
     row |= {"faults.warnings": "\n".join(record.warnings), "faults.num_rollbacks": record.num_rollbacks}
     row |= {"faults.skipped_batches": ", ".join(f"{step:,}" for step in record.skipped_batches)}
     row |= {"finished_at": record.finished_at}
+    row |= {} if record.branched_from is None else {"branched_from": record.branched_from}
     for evaluation in record.evaluations:
         row |= {f"{evaluation.task}.{name}": value for name, value in evaluation.metrics.items()}
         chances = evaluation.settings.get("chance")

@@ -36,9 +36,8 @@ class TowerCount:
 
     parameters: int
     forward_flops: int  # per sample
-    pixel_flops: int = (
-        0  # the part of forward_flops in the layer that sees the pixels, which need no gradient
-    )
+    # the part of forward_flops in the layer that sees the pixels, which need no gradient
+    pixel_flops: int = 0
     score_flops: int = 0  # the part of forward_flops in products of queries and keys
     blocks: tuple[BlockCount, ...] = ()
 

@@ -29,6 +29,14 @@ def num_steps(samples_seen: int, global_batch: int) -> int:
     return -(-samples_seen // global_batch)
 
 
+def decay_step(science: Science) -> int:
+    """Steps before the decay, which takes at least one; those of the whole run where the schedule has no such phase."""
+    steps = num_steps(science.samples_seen, science.global_batch)
+    if science.schedule != "wsd":
+        return steps
+    return steps - max(1, num_steps(round(science.decay_share * science.samples_seen), science.global_batch))
+
+
 def samples_shown(science: Science) -> int:
     """Samples of all steps of a run, those of its whole last batch included."""
     return num_steps(science.samples_seen, science.global_batch) * science.global_batch

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from model_zoo.export import export
 from model_zoo.exported_files import PixelStatistics
-from scaling.checkpoints.contents import DamagedCheckpoint, UnreadableCheckpoint, folder_name, steps_in
+from scaling.checkpoints.contents import DamagedCheckpoint, UnreadableCheckpoint
+from scaling.checkpoints.names import folder_name, steps_in
 from scaling.checkpoints.reading import consolidate
 from scaling.data.images.augmentation import PIXEL_STATISTICS
 from scaling.points import RunPoint

@@ -13,38 +13,25 @@ from scaling.confounds import VariedField, what_varied, what_varied_in_placement
 from scaling.hardware import ACCELERATORS, Accelerator, accelerator
 from scaling.planning.budget import Budget, Purchase, buy
 from scaling.planning.schedule import Schedule, list_schedule
+from scaling.planning.spending import PlannedPoint, Totals, share_after, totals_of
 from scaling.points import RunPoint
 from scaling.predicting.calibration import NO_CALIBRATION, Calibration
 from scaling.predicting.feasibility import usable_bytes
 from scaling.predicting.prediction import planned_cost
 from scaling.predicting.storage import ASSUMED_SAMPLE_BYTES
 from scaling.records import PlannedCost, write_atomically
+from scaling.sweep.science import Science
+from scaling.trunks import Branch, branches_in_order
 from scaling.units import format_flops
 
 PLAN_VERSION = 1
+LATER_FIELDS = ("decay_share", "decay_shape")
+"""Science fields that came after sweeps had been agreed to: at their defaults they are left out of the contract's hash,
+as they are of the run ids."""
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PlannedPoint(_Frozen):
-    """One run and its expected cost."""
-
-    point: RunPoint
-    cost: PlannedCost
-
-
-class Totals(_Frozen):
-    """Sums over all points."""
-
-    steps: int
-    train_flops: int  # model FLOPs
-    hardware_flops: int
-    device_hours: float
-    uncalibrated_device_hours: float  # without the calibration by finished runs
-    data_bytes: int  # read from shards
-    disk_bytes: int  # of checkpoints and weights, when all points are done
 
 
 class Plan(_Frozen):
@@ -81,9 +68,22 @@ class Plan(_Frozen):
         return None if self.usd_per_hour is None else self.totals.device_hours * self.usd_per_hour
 
     def hours(self) -> dict[str, float]:
-        """Wall hours on the plan's devices of each run that is not done."""
-        hours = {told.point.run_id: told.cost.device_hours / self.num_devices for told in self.points}
-        return {run_id: taken for run_id, taken in hours.items() if run_id not in self.done}
+        """Wall hours on the plan's devices of each run that is not done, in the plan's order."""
+        branches = self.branches_left()
+        pending = [told for told in self.points if told.point.run_id not in self.done]
+        return {
+            told.point.run_id: share_after(branches.get(told.point.run_id), told.cost.steps)
+            * told.cost.device_hours
+            / self.num_devices
+            for told in pending
+        }
+
+    def branches_left(self) -> Mapping[str, Branch]:
+        """Where each run branches that is not done, by run id: all that are done have gone before."""
+        points = [told.point for told in self.points]
+        points.sort(key=lambda point: point.run_id not in self.done)
+        branches = branches_in_order(points)
+        return {run_id: branch for run_id, branch in branches.items() if run_id not in self.done}
 
 
 def plan_sweep(
@@ -100,7 +100,11 @@ def plan_sweep(
     """The plan of resolved points on a named accelerator; the devices are the points' ranks."""
     device = accelerator(accelerator_name, accelerators)
     assert points and len({(point.sweep, point.placement.num_ranks) for point in points}) == 1
-    planned = tuple(PlannedPoint(point=point, cost=_cost(point, device, calibration)) for point in points)
+    branches = branches_in_order(points)
+    planned = tuple(
+        PlannedPoint(point=point, cost=_cost(point, device, calibration), branch=branches.get(point.run_id))
+        for point in points
+    )
     return Plan(
         sweep=points[0].sweep,
         question=question,
@@ -115,7 +119,7 @@ def plan_sweep(
             *what_varied_in_placement([(point.science, point.placement) for point in points]),
         ),
         contract_hash=_contract_hash(points),
-        totals=_totals([told.cost for told in planned]),
+        totals=totals_of(planned),
         usable_memory_bytes=int(usable_bytes(device)),
         calibration=calibration,
         usd_per_hour=device.usd_per_hour,
@@ -132,30 +136,21 @@ def _cost(point: RunPoint, device: Accelerator, calibration: Calibration) -> Pla
     )
 
 
-def _totals(costs: Sequence[PlannedCost]) -> Totals:
-    return Totals(
-        steps=sum(cost.steps for cost in costs),
-        train_flops=sum(cost.train_flops for cost in costs),
-        hardware_flops=sum(cost.hardware_flops or 0 for cost in costs),
-        device_hours=sum(cost.device_hours for cost in costs),
-        uncalibrated_device_hours=sum(
-            cost.device_hours * cost.calibration.get("utilisation", 1.0) for cost in costs
-        ),
-        data_bytes=sum(cost.data_bytes or 0 for cost in costs),
-        disk_bytes=sum(cost.disk_bytes or 0 for cost in costs),
-    )
-
-
 def _contract_hash(points: Sequence[RunPoint]) -> str:
     agreed = [
         point.model_dump(mode="json", include={"science", "placement", "evaluation"}) for point in points
     ]
+    for told in agreed:
+        for name in LATER_FIELDS:
+            if told["science"][name] == Science.model_fields[name].default:
+                del told["science"][name]
     return hashlib.sha256(json.dumps(agreed, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
 
 
 def with_schedule(plan: Plan, num_jobs: int) -> Plan:
     """The plan with the runs that are not done spread over jobs that train at once, each on all the plan's devices."""
-    return plan.model_copy(update={"schedule": list_schedule(plan.hours(), num_jobs)})
+    waits_for = {run_id: branch.run_id for run_id, branch in plan.branches_left().items()}
+    return plan.model_copy(update={"schedule": list_schedule(plan.hours(), num_jobs, waits_for)})
 
 
 def with_purchase(plan: Plan, budget: Budget) -> Plan:

@@ -18,7 +18,7 @@ from scaling.placement import PLACEMENT_AXES, Placement, PlacementSettings, plac
 from scaling.predicting.feasibility import solve
 from scaling.spec import PLACEMENT_KEYS, EvaluateSection, Sweep, SweepError
 from scaling.suggest import explain
-from scaling.sweep.science import UNRESOLVED, Science, documented_defaults, run_id
+from scaling.sweep.science import UNRESOLVED, Science, documented_defaults, run_id, trunk_id
 from scaling.sweep.science_rules import has_effect
 
 __all__ = [
@@ -62,6 +62,7 @@ class RunPoint(_Frozen):
     data: DataPaths
     placement: Placement
     evaluation: EvaluationPlan
+    trunk: str | None = None  # shared with runs that it is one with until they decay (schedule wsd)
 
     @property
     def tokenizer(self) -> TokenizerChoice:
@@ -184,15 +185,15 @@ def _point(
         raise SweepError(f"{_describe(sweep, values)}: {explain(error)}") from error
     except ValueError as error:
         raise SweepError(f"{_describe(sweep, values)}: {error}") from error
+    compared = {axis: getattr(placement, axis) for axis in sweep.vary if axis in PLACEMENT_AXES}
     return RunPoint(
         sweep=sweep.name,
-        run_id=run_id(
-            science, {axis: getattr(placement, axis) for axis in sweep.vary if axis in PLACEMENT_AXES}
-        ),
+        run_id=run_id(science, compared),
         science=science,
         data=data.model_copy(update=files),
         placement=placement,
         evaluation=_evaluation(sweep.evaluate, science, sweep.data.labelled is not None),
+        trunk=trunk_id(science, compared),
     )
 
 

@@ -1,8 +1,9 @@
 """What a run leaves behind: the only contract between running (scaling) and meaning (analysis).
 
 A run directory `runs/<sweep>/<run_id>/` holds `point.json` (what was asked), `status.json` (where it stands),
-`metrics.jsonl`, `samples.jsonl` and `evaluations.jsonl` (appended), `checkpoints/`, `weights.safetensors` (once
-training is done) and, once every requested evaluation is done too, `record.json` (both written once, atomically).
+`metrics.jsonl`, `samples.jsonl` and `evaluations.jsonl` (appended), `checkpoints/`, `branch.json` (of a run that began
+with another's checkpoint), `weights.safetensors` (once training is done) and, once every requested evaluation is done
+too, `record.json` (both written once, atomically).
 """
 
 from __future__ import annotations
@@ -103,6 +104,7 @@ class Measured(_Frozen):
     num_ranks: int  # of the last attempt
     train_seconds: float  # wall time inside the training loop, over all attempts
     device_hours: float  # train_seconds x ranks, of every attempt
+    inherited_device_hours: float = 0.0  # of them, those of the run that this one branched from
     data_wait_seconds: float = 0.0  # of train_seconds, in which rank 0 waited for its next batch
     samples_per_second: float
     peak_memory_bytes: int  # of the largest rank, as memory_source says
@@ -141,6 +143,9 @@ class RunRecord(_Frozen):
     run_id: str
     science: dict[str, Any]
     placement: dict[str, Any]
+    trunk: str | None = None  # runs that share it are one run until they decay, and so not independent
+    branched_from: str | None = None  # the run whose checkpoint it began with
+    branched_at_samples: int = 0
     data: DataCounts
     planned: PlannedCost
     measured: Measured

@@ -17,6 +17,7 @@ from scaling.processes.assignment import EXIT_PREEMPTED
 from scaling.records import FAILURES, RunDirectory
 from scaling.spec import SweepError, load_sweep
 from scaling.sweep.sweep_file import parse_yaml
+from scaling.trunks import branches_in_order
 
 MINUTES_PER_HOUR = 60
 
@@ -87,7 +88,8 @@ def submit_sweep(
 ) -> dict[str, str]:
     """Job ids by run id, of a job for every point that has no record yet; logs go to RUNS/SWEEP/slurm.
 
-    `flags`: of the launch, --retry-failed and --replan.
+    A point that branches from another of them waits in the queue until that one's job has ended. `flags`: of the
+    launch, --retry-failed and --replan.
     """
     submitit = _submitit()
     settings = load_slurm_settings(slurm_file)
@@ -99,14 +101,21 @@ def submit_sweep(
     if not pending:
         return {}
     executor = submitit.SlurmExecutor(folder / "slurm")
-    executor.update_parameters(**settings.parameters(f"scaling-{sweep.name}"))
+    parameters = settings.parameters(f"scaling-{sweep.name}")
     options = [f"--runs={runs.absolute()}", *(f"--set={change}" for change in changes), *flags]
+
+    def submit(run_id: str) -> Any:
+        return executor.submit(run_job, [str(sweep_file.absolute()), f"--only={run_id}", *options])
+
+    branches = {run_id: branch.run_id for run_id, branch in branches_in_order(pending).items()}
+    executor.update_parameters(**parameters)
     with executor.batch():
-        jobs = [
-            executor.submit(run_job, [str(sweep_file.absolute()), f"--only={point.run_id}", *options])
-            for point in pending
-        ]
-    return {point.run_id: str(job.job_id) for point, job in zip(pending, jobs, strict=True)}
+        jobs = {point.run_id: submit(point.run_id) for point in pending if point.run_id not in branches}
+    for run_id, trunk in branches.items():
+        after = {"dependency": f"afterany:{jobs[trunk].job_id}"}
+        executor.update_parameters(additional_parameters={**parameters["additional_parameters"], **after})
+        jobs[run_id] = submit(run_id)
+    return {point.run_id: str(jobs[point.run_id].job_id) for point in pending}
 
 
 def _is_pending(point: RunPoint, folder: Path, only: str, retry_failed: bool) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.report.blocks import Cell, Table, column, figure_cell, text_column, words
-from analysis.report.runs import in_order, value_of
+from analysis.report.runs import in_order, inherits, value_of
 from analysis.wording import number, share
 
 GOODPUT = "measured_goodput."
@@ -32,6 +32,11 @@ def efficiency_table(table: pd.DataFrame) -> Table | None:
         "over the "
         "rows of metrics. Shares are of the wall time of all attempts: goodput went into steps that count; lost are "
         "steps done again after a fault, and what dead attempts left unaccounted."
+        + (
+            " Steps that a run inherited from another of its trunk count as its own."
+            if inherits(table)
+            else ""
+        )
     )
     return (
         Table(caption="Use of devices and time", columns=columns, rows=tuple(rows), note=note)

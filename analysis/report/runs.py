@@ -14,34 +14,44 @@ from analysis.report.standing import protocols
 from analysis.study.tuned import objectives_of, own_axes
 from analysis.wording import ABSENT, flops, num_runs, number, quantity, score, share
 
+INHERITED = "measured_inherited_device_hours"
+NOTE_ON_INHERITED = (
+    " Every run counts what went into its weights. Of that, inherited device-hours were spent by another run of its "
+    "trunk, from which it branched, and are spent once."
+)
 QUANTITIES = ("samples_seen", "warmup_samples", "global_batch")  # fields shown with decimal suffixes
 
 
 def cost_table(table: pd.DataFrame) -> Table:
     """One row per run: where it stands, what was planned and what was measured."""
     axes = own_axes(table)
+    is_shared = inherits(table)
     columns = (
         *_run_columns(axes),
         text_column("status"),
         *(column(name, "planned") for name in ("parameters", "samples_seen", "train FLOPs", "device-hours")),
         *(column(name, "measured") for name in ("samples_seen", "train FLOPs", "device-hours", "x planned")),
+        *((column("inherited device-hours", "measured"),) if is_shared else ()),
         *(column(name, "measured") for name in ("samples/s", "peak memory (GB)", "attempts")),
     )
     return Table(
         caption="Runs: planned and measured",
         columns=columns,
-        rows=tuple(_cost_row(run, axes) for run in in_order(table)),
+        rows=tuple(_cost_row(run, axes, is_shared=is_shared) for run in in_order(table)),
         note=(
-            "Training FLOPs are model FLOPs, 2 per multiply-add, forward and backward, of everything that is "
-            "trained, "
-            "without recomputation. Measured ones are those of one sample times the samples that were counted. A "
-            "dash is "
-            "a number that was not recorded."
+            "Training FLOPs are model FLOPs, 2 per multiply-add, forward and backward, of everything that is trained, "
+            "without recomputation. Measured ones are those of one sample times the samples that were counted. A dash "
+            "is a number that was not recorded." + (NOTE_ON_INHERITED if is_shared else "")
         ),
     )
 
 
-def _cost_row(run: Mapping[str, Any], axes: Sequence[str]) -> tuple[Cell, ...]:
+def inherits(table: pd.DataFrame) -> bool:
+    """Whether a run branched from another of its trunk, so that what went into both was spent once."""
+    return INHERITED in table and bool((table[INHERITED] > 0).any())
+
+
+def _cost_row(run: Mapping[str, Any], axes: Sequence[str], *, is_shared: bool) -> tuple[Cell, ...]:
     planned_hours, hours = value_of(run, "planned_device_hours"), value_of(run, "measured_device_hours")
     ratio = hours / planned_hours if planned_hours else float("nan")
     numbers = (
@@ -53,6 +63,7 @@ def _cost_row(run: Mapping[str, Any], axes: Sequence[str]) -> tuple[Cell, ...]:
         (flops, value_of(run, "train_flops")),
         (number, hours),
         (number, ratio),
+        *(((number, value_of(run, INHERITED)),) if is_shared else ()),
         (number, value_of(run, "measured_samples_per_second")),
         (number, value_of(run, "measured_peak_memory_bytes") / 1e9),
         (quantity, value_of(run, "measured_attempts")),

@@ -55,11 +55,14 @@ def observations_of(points: pd.DataFrame, metric: str) -> Observations:
 
 
 def cluster_of(run: Mapping[Hashable, Any]) -> str:
-    """The label of a run's cluster: its trunk where it shares one, else its cell, itself where it tells none."""
-    trunk, cell = run.get("trunk"), [run[name] for name in ("image_tower", "samples_seen")]
+    """The label of a run's cluster, the same for its rivals: its trunk, else its cell, itself where it tells none.
+
+    A trunk is told by tower and seed, or by its name where a table of others has no seeds.
+    """
+    trunk, tower, samples, seed = (run.get(name) for name in ("trunk", "image_tower", "samples_seen", "seed"))
     if isinstance(trunk, str):
-        return trunk
-    return str(run["run_id"]) if any(pd.isna(part) for part in cell) else "/".join(map(str, cell))
+        return trunk if pd.isna(tower) or pd.isna(seed) else f"{tower}/trunk/{seed:g}"
+    return str(run["run_id"]) if pd.isna(tower) or pd.isna(samples) else f"{tower}/{samples}"
 
 
 def error_variance(points: pd.DataFrame) -> Floats:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -79,17 +78,6 @@ def data_file(folder: Path, rank: int) -> Path:
 
 def manifest_file(folder: Path, rank: int) -> Path:
     return folder / f"rank-{rank:05d}.json"
-
-
-def folder_name(step: int) -> str:
-    """ "step-000000500", which sorts by step."""
-    return f"step-{step:09d}"
-
-
-def steps_in(checkpoints: Path) -> list[int]:
-    """The steps of all checkpoints in a run's folder of checkpoints, intact or damaged, ascending."""
-    names = [path.name for path in checkpoints.glob("step-*") if path.is_dir()]
-    return sorted(int(found[1]) for name in names if (found := re.fullmatch(r"step-(\d+)", name)))
 
 
 def sealed(content: _Frozen) -> str:

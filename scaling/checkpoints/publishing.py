@@ -15,16 +15,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from scaling.checkpoints.contents import (
-    HEADER,
-    Entry,
-    Manifest,
-    folder_name,
-    manifest_file,
-    seal_of,
-    steps_in,
-    unsealed,
-)
+from scaling.checkpoints.contents import HEADER, Entry, Manifest, manifest_file, seal_of, unsealed
+from scaling.checkpoints.names import folder_name, steps_in
 from scaling.disk import sync_entry
 from scaling.records import RunDirectory, WriteError, write_atomically
 
@@ -39,10 +31,11 @@ class KeepRule:
     latest: int  # this many of the latest
     every_samples: int  # and, for ever, the first at or after each multiple of this; 0 = none
     global_batch: int  # samples per step
+    branch_step: int | None = None  # and, for ever, the one of this step, from which other runs may branch
 
     def of(self, steps: Sequence[int]) -> set[int]:
         """The steps, of ascending ones, whose checkpoints are kept."""
-        kept = set(steps[-self.latest :])
+        kept = {*steps[-self.latest :], *(step for step in steps if step == self.branch_step)}
         if self.every_samples:
             intervals = [step * self.global_batch // self.every_samples for step in steps]
             before = [0, *intervals]

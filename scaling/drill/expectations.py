@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from scaling.checkpoints.contents import folder_name
+from scaling.checkpoints.names import folder_name
 from scaling.drill.comparison import (
     RELATIVE,
     difference_of_counts,

@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.table import Table
 
-from scaling.checkpoints.contents import folder_name
+from scaling.checkpoints.names import folder_name
 from scaling.drill.launched import NUM_RANKS, num_gpus
 from scaling.drill.parity_cases import (
     CUT_STEP,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from scaling.checkpoints.contents import folder_name
+from scaling.checkpoints.names import folder_name
 from scaling.checkpoints.reading import Checkpoint
 from scaling.drill.comparison import (
     RELATIVE,

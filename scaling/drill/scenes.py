@@ -6,7 +6,8 @@ import dataclasses
 import signal
 from collections.abc import Callable
 
-from scaling.checkpoints.contents import data_file, folder_name
+from scaling.checkpoints.contents import data_file
+from scaling.checkpoints.names import folder_name
 from scaling.drill import expectations as expect
 from scaling.drill.expectations import Played
 from scaling.drill.finding import Witness

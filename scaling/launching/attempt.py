@@ -22,12 +22,10 @@ SCRATCH_SECONDS = 60.0  # for the first rank of a machine to make a folder
 FAILED_TOGETHER_SECONDS = 20.0
 """How long the children of other ranks may still report an error of their own, once one rank's child has died."""
 DUMP_SECONDS = 2.0  # for every rank of a hung run to write its stacks, before the first of them is killed
-AGREE_SECONDS = (
-    120.0  # on top of the time ranks have to end; a rank that is silent for longer has lost its parent
-)
-EXPLAINED_SECONDS = (
-    2.0  # the same, once a rank has reported one of EXPLANATIONS, which others' errors follow from
-)
+# on top of the time ranks have to end; a rank that is silent for longer has lost its parent
+AGREE_SECONDS = 120.0
+# the same, once a rank has reported one of EXPLANATIONS, which others' errors follow from
+EXPLAINED_SECONDS = 2.0
 EXPLANATIONS = ("killed", "oom", "shard_corrupt", "diverged")
 
 FAILED, EXPLAINED, HUNG, STOP = "failed", "explained", "hung", "stop"

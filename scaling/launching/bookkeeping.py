@@ -6,16 +6,21 @@ import contextlib
 import dataclasses
 import time
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
+from scaling.checkpoints.names import steps_in
 from scaling.launching.out_of_memory import note_out_of_memory, smaller_micro_batch, starting_micro_batch
 from scaling.points import RunPoint
 from scaling.processes.assignment import Outcome
-from scaling.processes.lease import Lease, LeaseLost, check_lease, holder_of
+from scaling.processes.lease import Lease, LeaseLost, check_lease, holder_of, is_held
 from scaling.processes.ranks import free_port
 from scaling.processes.residue import SCRATCH_NAME_HEX, SCRATCH_PREFIX
 from scaling.records import FAILURES, RunDirectory, RunRecord, State, Status, WriteError, write_atomically
 from scaling.train.goodput import note_attempt  # light
+from scaling.trunks import Branch
+from scaling.units import format_quantity
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +29,7 @@ class Order:
 
     is_run: bool
     is_done: bool = False  # has a record, so need not run
+    is_deferred: bool = False  # to be asked for again: another launcher trains what it branches from
     is_stop: bool = False  # the sweep ends here, to be continued by another launch
     exit_status: int = 0  # of every rank's parent, where it stops
     port: int = 0  # where the point's process group meets
@@ -36,8 +42,18 @@ class Order:
 class Bookkeeper:
     """Decides what runs, takes leases and records how points ended; used by rank 0 only."""
 
-    def __init__(self, folder: Path, num_points: int, *, retry_failed: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        num_points: int,
+        *,
+        retry_failed: bool,
+        branches: Mapping[str, Sequence[Branch]] = MappingProxyType({}),
+    ) -> None:
+        """`branches` are those of each run, by run id (scaling.trunks.possible_branches)."""
         self._folder = folder
+        self._branches = branches
+        self._told_to_wait: set[str] = set()
         self._num_points = num_points
         self._retry_failed = retry_failed
         self._lease: Lease | None = None
@@ -48,6 +64,11 @@ class Bookkeeper:
         run = RunDirectory(self._folder / point.run_id)
         if (order := self._without_running(index, point, run)) is not None:
             return order
+        if (awaited := self._awaited(point, run)) is not None:
+            if point.run_id not in self._told_to_wait:
+                self._say(index, point, f"waits for {awaited}")
+            self._told_to_wait.add(point.run_id)
+            return Order(is_run=False, is_deferred=True)
         run.path.mkdir(parents=True, exist_ok=True)
         self._lease = Lease.acquire(run.path)
         if self._lease is None:
@@ -70,6 +91,19 @@ class Bookkeeper:
                 index, point, f"{status.state} before ({status.reason}); --retry-failed trains it again"
             )
             return Order(is_run=False)
+        return None
+
+    def _awaited(self, point: RunPoint, run: RunDirectory) -> str | None:
+        """What the point will branch from once another launcher has trained as far, instead of doing so too."""
+        if steps_in(run.checkpoints):
+            return None
+        for branch in self._branches.get(point.run_id, ()):
+            other = RunDirectory(self._folder / branch.run_id)
+            if branch.steps in steps_in(other.checkpoints):
+                return None
+            if branch.is_kept and is_held(other.path):
+                samples = format_quantity(branch.steps * point.science.global_batch)
+                return f"{branch.run_id}, which another launcher trains, to have seen {samples} samples"
         return None
 
     def _begin(self, index: int, point: RunPoint, run: RunDirectory, micro_batch: int) -> Order:

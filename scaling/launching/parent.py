@@ -9,10 +9,11 @@ import dataclasses
 import os
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from scaling.launching.agreement import Agreement, PeerLost
+from scaling.launching.agreement import POLL_SECONDS, Agreement, PeerLost
 from scaling.launching.attempt import STOP, Attempt, interrupt_key
 from scaling.launching.bookkeeping import Bookkeeper, Order, say
 from scaling.launching.stop_request import StopRequest, Terminated
@@ -24,8 +25,10 @@ from scaling.processes.drilled_faults import fault_of
 from scaling.processes.ranks import Rank
 from scaling.processes.residue import remove_orphans
 from scaling.records import RunDirectory
+from scaling.trunks import possible_branches
 
 EXIT_TERMINATED = 143  # 128 + SIGTERM
+DEFER_SECONDS = 5.0  # until it is asked again whether a run can branch, when nothing else is left to train
 
 
 class Parent:
@@ -45,6 +48,8 @@ class Parent:
     ) -> None:
         self._points = points
         self._costs = {planned.point.run_id: planned.cost for planned in plan.points}
+        every = [planned.point for planned in plan.points]
+        self._branches = {point.run_id: possible_branches(point, every) for point in points}
         self._folder = folder
         self._rank = rank
         self._stop = stop
@@ -55,9 +60,14 @@ class Parent:
         self._num_threads = int(os.environ.get("OMP_NUM_THREADS") or share)
         self._agreement = Agreement(rank)
         self._num_attempts = 0  # of this launch, the next one's number
+        self._num_orders = 0  # likewise
         if rank.is_local_leader:
             remove_orphans(self._temporary)
-        self._books = Bookkeeper(folder, len(points), retry_failed=retry_failed) if rank.is_main else None
+        self._books = (
+            Bookkeeper(folder, len(points), retry_failed=retry_failed, branches=self._branches)
+            if rank.is_main
+            else None
+        )
 
     def run(self) -> int:
         """Train every pending point.
@@ -66,13 +76,19 @@ class Parent:
         """
         self._stop.interrupts = False
         num_done, order = 0, Order(is_run=False)
-        for index, point in enumerate(self._points):
+        waiting = deque(enumerate(self._points))
+        num_deferred = 0  # one after the other: when all have been asked in vain, it is time to wait
+        while waiting and not order.is_stop:
+            index, point = waiting.popleft()
             order = self._first_order(index, point)
+            num_deferred = num_deferred + 1 if order.is_deferred else 0
+            if order.is_deferred:
+                waiting.append((index, point))
+            if num_deferred and num_deferred % len(waiting) == 0:
+                self._pause()
             while order.is_run:
                 order = self._attempt(index, point, order)
             num_done += order.is_done
-            if order.is_stop:
-                break
         return self._leave(num_done, order)
 
     def _leave(self, num_done: int, order: Order) -> int:
@@ -90,7 +106,14 @@ class Parent:
                 return _stopped(is_done=False, exit_status=EXIT_PREEMPTED)
             return books.decide(index, point)
 
-        return self._agree(f"order/{index}", decide)
+        number, self._num_orders = self._num_orders, self._num_orders + 1
+        return self._agree(f"order/{number}", decide)
+
+    def _pause(self) -> None:
+        """On rank 0, for which the others wait: let other launchers train on, unless asked to stop."""
+        deadline = time.monotonic() + DEFER_SECONDS
+        while self._books is not None and not self._stop.reason and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
 
     def _agree(self, key: str, decide: Callable[[Bookkeeper], Order]) -> Order:
         """What rank 0 decided."""
@@ -150,6 +173,7 @@ class Parent:
             attempt=order.attempt,
             lease_token=order.lease_token,
             micro_batch=order.micro_batch,
+            branches=self._branches[point.run_id],
             started_at=time.time(),
             drill=fault_of(self._drill, seed=point.science.seed, attempt=order.attempt),
         )

@@ -3,6 +3,7 @@
 Read the modules in this order; each imports only those before it:
 
 schedule      how long a sweep takes when several of its runs train at once
+spending      what of a run's cost is spent, where another run of its trunk has gone before
 budget        which runs a budget affords
               (then scaling/plan.py)
 holdout       which runs no law is fitted to until they are opened

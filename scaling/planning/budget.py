@@ -10,8 +10,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from scaling.confounds import FOLLOWS_DEFAULTS
+from scaling.confounds import FOLLOWS_DEFAULTS, what_varied_in_placement
+from scaling.cost import num_steps
+from scaling.planning.spending import share_after
 from scaling.points import RunPoint
+from scaling.trunks import sure_branches
 
 RULE = (
     "whole comparisons, of runs that differ in the objective and what belongs to it, by what they still cost, the "
@@ -73,46 +76,87 @@ def buy(
 ) -> Purchase:
     """The runs that a budget affords, by RULE; `costs`, by run id, are in its unit. ValueError if it buys nothing.
 
-    Runs that are `done` cost nothing more and are not bought again; a comparison that lacks one run costs that run.
+    Runs that are `done` cost nothing more and are not bought again; a comparison that lacks one run costs that run. A
+    run that can branch from one that is done, or bought before it, costs what comes after the branch.
     """
-    costs = {run_id: cost for run_id, cost in costs.items() if run_id not in done}
+    basket = _Basket(points, costs, budget.amount, done)
+    pending = [point.run_id for point in points if point.run_id not in done]
     groups = [group for group in _comparisons(points) if len(group) > 1]
-    comparisons = [pending for group in groups if (pending := [run for run in group if run in costs])]
-    bought: list[str] = []
-    left = budget.amount
-    num_comparisons = 0
-    for group in sorted(comparisons, key=lambda runs: (sum(costs[run] for run in runs), runs)):
-        price = sum(costs[run] for run in group)
-        if price <= left:
-            bought += group
-            left -= price
-            num_comparisons += 1
-    for run in sorted(costs.keys() - set(bought), key=lambda name: (costs[name], name)):
-        if costs[run] <= left:
-            bought.append(run)
-            left -= costs[run]
-    following = min(costs.keys() - set(bought), key=lambda name: (costs[name], name), default=None)
+    num_comparisons = basket.fill(
+        [left for group in groups if (left := [run for run in group if run in pending])]
+    )
+    basket.fill([[run] for run in pending if run not in basket.bought])
+    bought = basket.bought
+    following, next_cost = min(
+        ((run, basket.prices([run])[0]) for run in pending if run not in bought),
+        key=lambda priced: (priced[1], priced[0]),
+        default=(None, None),
+    )
     if not bought and following is not None:
         raise ValueError(
             f"--budget {budget.amount:g} {budget.unit} buys no run of this sweep: the cheapest, {following}, costs "
-            f"{costs[following]:.3g} {budget.unit}. Raise it, or shrink the sweep with --set samples_seen=..."
+            f"{next_cost:.3g} {budget.unit}. Raise it, or shrink the sweep with --set samples_seen=..."
         )
     return Purchase(
         budget=budget,
         run_ids=tuple(bought),
-        costs=tuple(costs[run] for run in bought),
+        costs=tuple(bought.values()),
         done=tuple(point.run_id for point in points if point.run_id in done),
         num_comparisons=num_comparisons,
         next_run_id=following,
-        next_cost=None if following is None else costs[following],
+        next_cost=next_cost,
     )
+
+
+class _Basket:
+    """What is bought so far, in its order, and what more would cost."""
+
+    def __init__(
+        self, points: Sequence[RunPoint], costs: Mapping[str, float], amount: float, done: Collection[str]
+    ) -> None:
+        self.bought: dict[str, float] = {}  # run id -> what it cost
+        self._costs = costs
+        self._left = amount
+        self._done = done
+        self._steps = {
+            point.run_id: num_steps(point.science.samples_seen, point.science.global_batch)
+            for point in points
+        }
+        self._branches = {point.run_id: sure_branches(point, points) for point in points}
+
+    def fill(self, groups: list[list[str]]) -> int:
+        """Buy whole groups, the cheapest first, as long as one is affordable; the number of them."""
+        left = list(groups)
+        while left:
+            price, group = min((sum(self.prices(group)), group) for group in left)
+            if price > self._left:
+                break
+            left.remove(group)
+            self.bought |= dict(zip(group, self.prices(group), strict=True))
+            self._left -= price
+        return len(groups) - len(left)
+
+    def prices(self, group: Sequence[str]) -> list[float]:
+        """What each run of a group costs, once those before it are there."""
+        return [self._price(run, group[:index]) for index, run in enumerate(group)]
+
+    def _price(self, run: str, besides: Sequence[str]) -> float:
+        """The cost of what comes after the best of the branches that are done, bought, or bought besides."""
+        there = (
+            branch
+            for branch in self._branches[run]
+            if any(branch.run_id in owned for owned in (self._done, self.bought, besides))
+        )
+        return self._costs[run] * share_after(next(there, None), self._steps[run])
 
 
 def _comparisons(points: Sequence[RunPoint]) -> list[list[str]]:
     """Run ids of points that differ in nothing but the objective and what belongs to it."""
+    varied = what_varied_in_placement([(point.science, point.placement) for point in points])
+    axes = [row.field for row in varied]  # what differs besides was chosen for each point, to fit its device
     groups: dict[str, list[str]] = {}
     for point in points:
         same = point.science.model_dump(mode="json", exclude={"objective", *FOLLOWS_DEFAULTS})
-        placed = point.placement.model_dump(mode="json", exclude={"micro_batch"})
+        placed = {field: getattr(point.placement, field) for field in axes}
         groups.setdefault(json.dumps([same, placed], sort_keys=True), []).append(point.run_id)
     return list(groups.values())

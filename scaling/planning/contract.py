@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from scaling.placement import PLACEMENT_AXES
-from scaling.plan import Plan, PlannedPoint
+from scaling.plan import Plan
+from scaling.planning.spending import PlannedPoint
 from scaling.spec import SweepError
 from scaling.sweep.science import COMPUTED_FIELDS, UNRESOLVED
 

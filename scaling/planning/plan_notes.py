@@ -5,6 +5,7 @@ from __future__ import annotations
 from scaling.cost import CPU_UTILISATION, GPU_UTILISATION
 from scaling.plan import Plan, format_hours
 from scaling.planning.budget import Purchase
+from scaling.planning.plan_table import BRANCHES
 from scaling.planning.schedule import Schedule
 from scaling.predicting.storage import ASSUMED_SAMPLE_BYTES
 
@@ -17,6 +18,8 @@ def plan_notes(plan: Plan) -> list[str]:
         _utilisation_note(plan),
         _data_note(plan),
     ]
+    if any(planned.branch for planned in plan.points):
+        notes.append(_trunks_note(plan))
     if plan.holdout:
         notes.append(
             f"Sealed until `scaling report --unseal`, no law is fitted to it: {', '.join(plan.holdout)}."
@@ -66,6 +69,17 @@ def _data_note(plan: Plan) -> str:
     )
 
 
+def _trunks_note(plan: Plan) -> str:
+    totals, number = plan.totals, len(plan.points)
+    branching = sum(planned.branch is not None for planned in plan.points)
+    saved = totals.saved_train_flops / (totals.train_flops + totals.saved_train_flops)
+    return (
+        f"Shared trunks: {branching} of {_counted(number, 'run')} branch from an earlier run of their trunk "
+        f"({BRANCHES}: what they add to it); {saved:.0%} of the FLOPs and {format_hours(totals.saved_device_hours)} "
+        "device-hours are saved. Runs of one trunk are not independent: analysis clusters them."
+    )
+
+
 def _done_note(plan: Plan) -> str:
     left = sum(plan.hours().values()) * plan.num_devices
     done, number = "\n".join(f"  {run_id}" for run_id in plan.done), len(plan.points)
@@ -79,14 +93,14 @@ def _done_note(plan: Plan) -> str:
 
 def _schedule_note(schedule: Schedule, plan: Plan) -> str:
     path = schedule.critical_path
-    if not path.run_ids:
+    if not path:
         return "No run is left to train."
     if len(schedule.jobs) == 1:
         return f"Runs one after the other: done after {format_hours(schedule.hours)} hours."
     return (
         f"{len(schedule.jobs)} jobs of {plan.num_devices:,} devices each ({schedule.rule}): done after "
         f"{format_hours(schedule.hours)} hours, at best {format_hours(schedule.at_least_hours)}. Critical path: "
-        f"{', '.join(path.run_ids)}."
+        f"{', '.join(path)}."
     )
 
 

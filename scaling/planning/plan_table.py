@@ -8,7 +8,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from scaling.placement import PLACEMENT_AXES
-from scaling.plan import Plan, PlannedPoint, format_hours
+from scaling.plan import Plan, format_hours
+from scaling.planning.spending import PlannedPoint
 from scaling.points import RunPoint
 from scaling.units import format_flops, format_quantity
 
@@ -24,6 +25,7 @@ HOST = "host\nmemory"  # a column where something is offloaded
 TAKEN = ("model\nFLOPs", "hardware\nFLOPs", "device\nhours", "wall\nhours")
 TAKEN_BYTES = ("peak\nmemory", "data\nread", "disk")  # each column in one unit, that of its largest figure
 SMALLEST_PLAIN = 0.01  # smaller numbers are written as powers of ten
+BRANCHES = "+"  # before the device-hours of a run that adds only what comes after its branch
 TOO_LARGE = "!"  # behind a predicted peak that does not fit
 
 UNITS = {"PB": 1e15, "TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3, "B": 1.0}  # decimal, as data sheets count
@@ -115,18 +117,18 @@ def placed_row(planned: PlannedPoint, plan: Plan) -> tuple[str, ...]:
 
 
 def taken_row(planned: PlannedPoint, plan: Plan) -> tuple[str, ...]:
-    """The cells of one run under `taken_columns`; a peak that does not fit is marked."""
-    cost, peak = planned.cost, planned.cost.peak_memory_bytes or 0
+    """The cells of one run under `taken_columns`, of what is spent on it; a peak that does not fit is marked."""
+    spent, peak = planned.spent, planned.cost.peak_memory_bytes or 0
     mark = f" {TOO_LARGE}" if peak > plan.usable_memory_bytes else ""
-    memory, data, disk = _sizes(plan, peak, cost.data_bytes or 0, cost.disk_bytes or 0)
+    memory, data, disk = _sizes(plan, peak, spent.data_bytes, spent.disk_bytes)
     return (
         planned.point.run_id,
-        format_flops(cost.train_flops),
-        format_flops(cost.hardware_flops or 0),
-        short(cost.device_hours),
-        short(cost.device_hours / plan.num_devices),
+        format_flops(spent.train_flops),
+        format_flops(spent.hardware_flops),
+        (BRANCHES if planned.branch else "") + short(spent.device_hours),
+        short(spent.device_hours / plan.num_devices),
         *(memory + mark, data, disk),
-        *_money(plan, cost.device_hours),
+        *_money(plan, spent.device_hours),
     )
 
 

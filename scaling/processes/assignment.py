@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from scaling.processes.ranks import Rank
 from scaling.records import State, write_atomically
+from scaling.trunks import Branch
 
 EXIT_PREEMPTED = 75  # EX_TEMPFAIL: "run me again"; DeepSpeed's launcher passes exit codes through
 
@@ -29,6 +30,7 @@ class Assignment:
     lease_token: int
     micro_batch: int  # the point's, or smaller where that one ran out of memory
     started_at: float | None = None  # when the parent began, seconds since the epoch; None: with this process
+    branches: tuple[Branch, ...] = ()  # other runs of the point's trunk, beside run_folder
     drill: str = ""  # the fault to play in this attempt (scaling.processes.drilled_faults), none in real runs
 
     def environment(self) -> dict[str, str]:

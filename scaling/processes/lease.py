@@ -81,6 +81,12 @@ def check_lease(run: Path, token: int) -> None:
         raise LeaseLost(f"{run}: another launcher (lease {latest}) took over from this one (lease {token}).")
 
 
+def is_held(run: Path) -> bool:
+    """Whether a living launcher holds the run."""
+    folder = run / "leases"
+    return _is_alive(_read(folder, _latest_token(folder)))
+
+
 def holder_of(run: Path) -> str:
     """ "host, process 123" of the latest lease, for messages."""
     folder = run / "leases"

@@ -76,6 +76,10 @@ def _jitters(values: Values) -> bool:
     return bool(values.get("jitter_probability"))
 
 
+def _decays_late(values: Values) -> bool:
+    return bool(values.get("schedule") == "wsd")
+
+
 def _has_batch_norm(values: Values) -> bool:
     image = _image(values)
     return _trains_image_tower(values) and (image is None or image.has_batch_norm)
@@ -102,6 +106,8 @@ EFFECT: Mapping[str, tuple[Callable[[Values], bool], str]] = {
         f"jitter_{what}": (_jitters, "jitter_probability above 0")
         for what in ("brightness", "contrast", "saturation", "hue")
     },
+    "decay_share": (_decays_late, "schedule: wsd"),
+    "decay_shape": (_decays_late, "schedule: wsd"),
     "most_rollbacks": (lambda values: values.get("non_finite") == "rollback", "non_finite: rollback"),
     "batch_norm_samples": (_has_batch_norm, "an image tower with batch norm that is trained"),
     "drop_path": (_trains_image_tower, "an objective that trains its image tower"),
@@ -189,6 +195,11 @@ def _check_samples(values: Values) -> None:
         raise ValueError(
             f"warmup_samples ({warmup:,}) must be below samples_seen ({samples:,}): the run would end while warming "
             "up. Lower warmup_samples or raise samples_seen."
+        )
+    if _decays_late(values) and warmup > samples - round(values["decay_share"] * samples):
+        raise ValueError(
+            f"decay_share ({values['decay_share']:g}) of samples_seen ({samples:,}) begins before warmup_samples "
+            f"({warmup:,}) are over: lower one of them, or raise samples_seen."
         )
 
 

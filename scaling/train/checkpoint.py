@@ -17,7 +17,8 @@ import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from scaling.checkpoints.contents import Header, folder_name, sealed
+from scaling.checkpoints.contents import Header, sealed
+from scaling.checkpoints.names import folder_name
 from scaling.checkpoints.publishing import (
     KeepRule,
     bring_into_force,

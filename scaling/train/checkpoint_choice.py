@@ -7,7 +7,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from scaling.checkpoints.contents import DamagedCheckpoint, folder_name, steps_in
+from scaling.checkpoints.contents import DamagedCheckpoint
+from scaling.checkpoints.names import folder_name, steps_in
 from scaling.checkpoints.publishing import damaged_folder, replaced_folder
 from scaling.checkpoints.reading import Checkpoint
 from scaling.records import RunDirectory, write_atomically

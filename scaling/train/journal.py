@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from scaling.records import RunDirectory, Status
+from scaling.records import RunDirectory, Status, read_lines
 
 X_AXES = ("step", "samples_seen")  # positions of a row, not written as curves
 
@@ -19,7 +19,11 @@ class Journal:
         self._is_main = is_main
         self._writer: Any = None
         if is_main:
+            has_events = run.tensorboard.exists()
             self.go_back(first_step=first_step, first_sample=first_sample)
+            # without events yet, rows are those of the run that this one branched from
+            for row in [] if has_events else read_lines(run.metrics):
+                self._show(row)
 
     def go_back(self, *, first_step: int, first_sample: int) -> None:
         """Forget what was written after a checkpoint that training goes on from: it is about to be written again."""
@@ -35,10 +39,13 @@ class Journal:
         if not self._is_main:
             return
         self._run.append(self._run.metrics, [row])
+        self._show(row)
+        self._writer.flush()
+
+    def _show(self, row: dict[str, Any]) -> None:
         for name, value in row.items():
             if name not in X_AXES and isinstance(value, (int, float)):
                 self._writer.add_scalar(name, value, row["samples_seen"])
-        self._writer.flush()
 
     def status(self, status: Status) -> None:
         """Where the run stands, for `scaling status`."""

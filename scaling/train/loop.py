@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Generator
 from typing import cast
 
-from scaling.cost import num_steps
+from scaling.cost import decay_step, num_steps
 from scaling.data.batches import Batch
 from scaling.records import Status
 from scaling.train.collectives import sum_over_ranks
@@ -30,6 +30,7 @@ class TrainingLoop:
         self._progress = progress
         self._science = parts.point.science
         self._num_steps = num_steps(self._science.samples_seen, self._science.global_batch)
+        self._decay_step = decay_step(self._science)
         self._verdicts = StepVerdicts(parts.engine.device)
         self._masked = MaskedSamples()  # since the last row of metrics, as what follows
         self._data_bytes = 0  # that this rank read
@@ -55,9 +56,7 @@ class TrainingLoop:
                 else:
                     self._train(batch)
                 parts.heart.beat(progress.step, "training")
-                is_checkpoint_due = self._is_due(
-                    parts.point.placement.checkpoint_every_samples, also_last=True
-                )
+                is_checkpoint_due = self._is_checkpoint_due()
                 if is_checkpoint_due or self._is_stopping or self._is_due(log_every):
                     self._log()
                 if self._is_due(parts.point.evaluation.held_out_every_samples):
@@ -108,12 +107,17 @@ class TrainingLoop:
             warmup_samples=self._science.warmup_samples,
             total_samples=self._science.samples_seen,
             schedule=self._science.schedule,
+            decay_from=self._decay_step * self._science.global_batch,
+            decay_shape=self._science.decay_shape,
         )
 
-    def _is_due(self, every_samples: int, *, also_last: bool = False) -> bool:
+    def _is_checkpoint_due(self) -> bool:
+        """At intervals, before the decay, where other runs may branch, and at the end."""
+        every = self._parts.point.placement.checkpoint_every_samples
+        return self._is_due(every) or self._progress.step in (self._decay_step, self._num_steps)
+
+    def _is_due(self, every_samples: int) -> bool:
         """Whether the step just done crossed a multiple of `every_samples` (0: never)."""
-        if also_last and self._progress.step == self._num_steps:
-            return True
         before = self._samples_seen - self._science.global_batch
         return every_samples > 0 and self._samples_seen // every_samples > before // every_samples
 

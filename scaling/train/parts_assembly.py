@@ -8,6 +8,7 @@ from typing import Protocol
 import torch.distributed as dist
 
 from scaling.checkpoints.publishing import KeepRule
+from scaling.cost import decay_step
 from scaling.data.stream.training_stream import TrainingStream
 from scaling.points import RunPoint
 from scaling.processes.assignment import Assignment
@@ -15,6 +16,7 @@ from scaling.processes.heartbeat import HeartbeatWriter
 from scaling.records import PlannedCost, RunDirectory
 from scaling.train.accumulation import Accumulation
 from scaling.train.assembly import assemble_engine, assemble_statistics, assemble_stream, augmentation_of
+from scaling.train.branching import branch_off, without_the_trunks_account
 from scaling.train.checkpoint import Checkpointer
 from scaling.train.engines.protocol import Engine
 from scaling.train.environment import environment
@@ -56,8 +58,10 @@ def assemble_parts(
     engine = assemble_engine(point)
     stream = open_stream(point, assignment, barrier, pin_memory=engine.device.type == "cuda")
     statistics = assemble_statistics(point, engine.device)
-    checkpointer = _checkpointer(point, assignment, run, engine, statistics)
-    progress = checkpointer.restore()
+    group = RankGroup(rank=rank.rank, num_ranks=rank.num_ranks)
+    checkpointer = _checkpointer(point, run, engine, statistics, group)
+    group.rank_0_decides(lambda: branch_off(run, assignment.branches, science.global_batch))
+    progress = without_the_trunks_account(checkpointer.restore(), run)
     first_sample = progress.step * science.global_batch
     evaluator = Evaluator(point, run, engine, statistics, rank=rank, barrier=barrier)
     planned = PlannedCost.model_validate_json(assignment.planned)
@@ -93,18 +97,19 @@ def point_of(assignment: Assignment) -> RunPoint:
 
 
 def _checkpointer(
-    point: RunPoint, assignment: Assignment, run: RunDirectory, engine: Engine, statistics: LabelStatistics
+    point: RunPoint, run: RunDirectory, engine: Engine, statistics: LabelStatistics, group: RankGroup
 ) -> Checkpointer:
     return Checkpointer(
         run,
         engine,
         statistics,
-        group=RankGroup(rank=assignment.rank.rank, num_ranks=assignment.rank.num_ranks),
+        group=group,
         seed=point.science.seed,
         keep=KeepRule(
             latest=point.placement.keep_checkpoints,
             every_samples=point.placement.keep_every_samples,
             global_batch=point.science.global_batch,
+            branch_step=None if point.trunk is None else decay_step(point.science),
         ),
         environment=environment,
     )

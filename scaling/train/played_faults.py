@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from scaling.checkpoints.contents import folder_name
+from scaling.checkpoints.names import folder_name
 from scaling.points import RunPoint
 from scaling.processes import drilled_faults as names
 from scaling.processes.assignment import Assignment

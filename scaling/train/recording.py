@@ -14,6 +14,7 @@ from scaling.disk import sync_to_disk
 from scaling.points import RunPoint
 from scaling.processes.assignment import Assignment
 from scaling.records import DataCounts, Measured, PlannedCost, RunDirectory, RunRecord, read_lines
+from scaling.train.branching import BranchPoint, branch_point
 from scaling.train.environment import environment
 from scaling.train.memory_meter import peak_memory_source
 from scaling.train.meters import Meters
@@ -33,11 +34,15 @@ def make_record(
 ) -> RunRecord:
     """The record of a point that was trained and evaluated."""
     samples_seen = progress.step * point.science.global_batch
+    branch = branch_point(run)
     return RunRecord(
         sweep=point.sweep,
         run_id=point.run_id,
         science=point.science.model_dump(mode="json"),
         placement=point.placement.model_dump(mode="json"),
+        trunk=point.trunk,
+        branched_from=None if branch is None else branch.run_id,
+        branched_at_samples=0 if branch is None else branch.step * point.science.global_batch,
         data=DataCounts(
             unique_samples=unique_samples,
             epochs=samples_seen / unique_samples,
@@ -46,7 +51,7 @@ def make_record(
             rejects=progress.rejects,
         ),
         planned=PlannedCost.model_validate_json(assignment.planned),
-        measured=_measured(assignment, run, progress, meters, samples_seen, peak_memory),
+        measured=_measured(assignment, run, progress, meters, samples_seen, peak_memory, branch),
         final_loss=progress.last_loss,
         skipped_steps=progress.skipped_steps,
         skipped_batches=progress.skipped_batches,
@@ -65,6 +70,7 @@ def _measured(
     meters: Meters,
     samples_seen: int,
     peak_memory: int,
+    branch: BranchPoint | None,
 ) -> Measured:
     memory = meters.memory()
     return Measured(
@@ -73,6 +79,7 @@ def _measured(
         num_ranks=assignment.rank.num_ranks,
         train_seconds=progress.train_seconds,
         device_hours=progress.device_seconds / 3600,
+        inherited_device_hours=0.0 if branch is None else branch.device_seconds / 3600,
         data_wait_seconds=progress.data_wait_seconds,
         samples_per_second=samples_seen / progress.train_seconds,
         peak_memory_bytes=peak_memory,

@@ -3,10 +3,12 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from simulated_sweep import SweepFolder, planned_cost, science, true_error
 
 from analysis.load import load_sweep, metric_columns
+from scaling.records import RunDirectory
 
 
 def test_a_finished_run_has_its_science_plan_measurements_and_scores(sweep_folder: SweepFolder) -> None:
@@ -51,6 +53,28 @@ def test_the_planned_compute_of_a_run_without_a_record_comes_from_the_plan(sweep
     assert np.isnan(load_sweep(sweep_folder.path)["planned_train_flops"].iloc[0])
     sweep_folder.plan()
     assert load_sweep(sweep_folder.path)["planned_train_flops"].iloc[0] == planned_cost(point).train_flops
+
+
+def test_a_run_of_a_trunk_tells_it_before_its_end_and_what_it_branched_from_after(
+    sweep_folder: SweepFolder,
+) -> None:
+    run_ids = [
+        sweep_folder.add(science("clip", "vit_nano8", 8_192), "running"),
+        sweep_folder.add(science("clip", "vit_nano8", 16_384), "done", error=0.5),
+    ]
+    for run_id in run_ids:
+        directory = RunDirectory(sweep_folder.path / run_id)
+        directory.point.write_text(
+            json.dumps({**json.loads(directory.point.read_text()), "trunk": "clip-trunk"})
+        )
+    record = directory.read_record()
+    assert record is not None
+    directory.write_record(record.model_copy(update={"branched_from": run_ids[0]}))
+    table = load_sweep(sweep_folder.path).set_index("run_id")
+    assert set(table["trunk"]) == {"clip-trunk"}
+    assert table.loc[run_ids[1], "branched_from"] == run_ids[0] and pd.isna(
+        table.loc[run_ids[0], "branched_from"]
+    )
 
 
 def test_a_record_that_does_not_parse_is_a_row_that_says_so(sweep_folder: SweepFolder) -> None:

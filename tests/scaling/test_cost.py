@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from model_zoo.counts import count_parameters, train_flops_per_sample
 from model_zoo.specification import ObjectiveSpecification
-from scaling.cost import check_price, model_flops, num_steps, samples_shown
+from scaling.cost import check_price, decay_step, model_flops, num_steps, samples_shown
 from scaling.hardware import ACCELERATORS, accelerator
 from scaling.placement import PlacementSettings, place
 from scaling.predicting.prediction import planned_cost
@@ -124,6 +126,71 @@ def test_the_disk_holds_the_checkpoints_that_stay(settings: dict[str, Any], kept
     placement = place(asked, PlacementSettings(**settings), num_ranks=8, ranks_per_node=None)
     assert num_checkpoints_kept(asked, placement) == kept
     assert cost(asked, **settings).disk_bytes == kept * checkpoint_bytes(asked) + weight_bytes(asked)
+
+
+ALL_KEPT = {"keep_checkpoints": 99}
+AT_THE_DECAY = {"checkpoint_every_samples": "409.6M"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "branch_step", "kept"),
+    [
+        ({}, 0, 3),  # the last two of 100M, ..., 400M, 409.6M, 500M, 512M, and that of the decay
+        ({"keep_checkpoints": 3}, 0, 3),  # which is among the last three
+        (ALL_KEPT, 0, 7),
+        (ALL_KEPT, 12_500, 5),  # after 204.8M: 300M, 400M, 409.6M, 500M, 512M
+        ({"checkpoint_every_samples": 0}, 0, 2),  # before the decay and at the end
+        (AT_THE_DECAY, 0, 2),  # 409.6M, 512M
+        ({**AT_THE_DECAY, "keep_checkpoints": 1}, 0, 2),
+        ({"keep_every_samples": "202M"}, 0, 4),  # 300M; 409.6M, the first after 404M; 500M, 512M
+        ({}, 25_000, 2),  # that of the decay is the other run's
+    ],
+)
+def test_a_run_of_a_trunk_also_keeps_the_checkpoint_before_its_decay(
+    settings: dict[str, Any], branch_step: int, kept: int
+) -> None:
+    """512M samples, of which the last fifth decays: from 409.6M, step 25,000."""
+    asked = science(schedule="wsd")
+    placement = place(asked, PlacementSettings(**settings), num_ranks=8, ranks_per_node=None)
+    assert num_checkpoints_kept(asked, placement, branch_step) == kept
+
+
+@settings(max_examples=200)
+@given(
+    steps=st.integers(2, 60),
+    decay=st.integers(1, 60),
+    every=st.integers(1, 30),
+    latest=st.integers(1, 5),
+    multiple=st.integers(0, 4000),
+    branch=st.integers(0, 60),
+)
+def test_the_checkpoints_that_stay_are_those_of_a_run_told_step_by_step(
+    steps: int, decay: int, every: int, latest: int, multiple: int, branch: int
+) -> None:
+    """Batches of 100 samples; one of the latest that is also a first after a multiple is counted twice."""
+    multiple = max(multiple, 100 * every) if multiple else 0
+    asked = science(
+        schedule="wsd",
+        samples_seen=100 * steps,
+        global_batch=100,
+        warmup_samples=0,
+        decay_share=min(decay, steps) / steps,
+    )
+    decays = decay_step(asked)
+    branch = min(branch, decays)
+    asked_placement = PlacementSettings(
+        checkpoint_every_samples=100 * every, keep_checkpoints=latest, keep_every_samples=multiple
+    )
+    placement = place(asked, asked_placement, num_ranks=1, ranks_per_node=None)
+    written = [step for step in range(branch + 1, steps + 1) if step % every == 0 or step in (decays, steps)]
+    for_ever = [
+        step
+        for before, step in zip([branch, *written], written, strict=False)
+        if multiple and 100 * step // multiple > 100 * before // multiple
+    ]
+    besides = {decays} & {*written} - {*written[-latest:], *for_ever}
+    kept = min(len(written), len(written[-latest:]) + len(for_ever) + len(besides))
+    assert num_checkpoints_kept(asked, placement, branch) == kept
 
 
 def test_the_predicted_peak_is_the_sum_of_its_classes() -> None:

@@ -81,6 +81,12 @@ def test_the_contract_covers_science_placement_and_evaluation(plan_of: PlanOf) -
     assert plan_of(num_ranks=16).contract_hash != agreed
 
 
+def test_a_field_that_came_later_leaves_the_contracts_of_before_as_they_were(plan_of: PlanOf) -> None:
+    """The hash is that of the version before `schedule: wsd`, with the same sweep."""
+    assert plan_of().contract_hash == "7c23c7471f936e3e"
+    assert plan_of("schedule=wsd").contract_hash != plan_of("schedule=wsd", "decay_share=0.1").contract_hash
+
+
 def test_predictions_and_paths_are_no_part_of_the_contract(plan_of: PlanOf, asked: PlanOf) -> None:
     agreed = plan_of().contract_hash
     assert plan_of(accelerator="a100_sxm_80gb").contract_hash == agreed
@@ -226,7 +232,7 @@ def test_a_run_that_is_done_costs_no_more_and_is_listed(asked: PlanOf, tmp_path:
     plan = asked(budget="1000 device-hours")
     assert plan.done == (first, second)
     assert plan.purchase is not None and set(plan.purchase.run_ids) == set(others)
-    assert plan.schedule is not None and set(plan.schedule.critical_path.run_ids) == set(others)
+    assert plan.schedule is not None and set(plan.schedule.critical_path) == set(others)
     assert plan.totals == asked(runs=tmp_path / "none").totals
     said = printed(plan)
     assert "2 of 4 runs are done already, and cost nothing more; " in said and f"  {first}\n" in said

@@ -136,6 +136,28 @@ def test_every_point_without_a_record_becomes_a_job_that_trains_it_alone(
     )
 
 
+def test_a_point_that_branches_from_another_waits_in_the_queue_for_its_job(
+    settings_file: Path, small_rendering: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit")
+    counting = 'echo x >> {folder}/count; cp "$1" {folder}/$(wc -l < {folder}/count).sh\n'
+    numbered = 'echo "Submitted batch job 7$(wc -l < {folder}/count)"\n'
+    _program(tmp_path / "sbatch", ("#!/bin/sh\n" + counting + numbered).format(folder=tmp_path))
+    _program(tmp_path / "srun", "#!/bin/sh\n")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("SMOKE_DATA", str(small_rendering))
+    file = tmp_path / "wsd.yaml"
+    file.write_text(SWEEP.read_text().replace("  samples_seen: 256\n", "  schedule: wsd\n"))
+    changes = ["samples_seen=[256, 512, 1024]", "objective=clip"]
+    points = resolve_points(load_sweep(file, changes), num_ranks=8, ranks_per_node=4)
+    submitted = submit_sweep(file, settings_file, changes, only="*", flags=[], runs=tmp_path / "runs")
+    assert submitted == {point.run_id: f"7{number}" for number, point in enumerate(points, 1)}
+    scripts = [(tmp_path / f"{number}.sh").read_text() for number in (1, 2, 3)]
+    assert "dependency" not in scripts[0]
+    assert "#SBATCH --dependency=afterany:71\n" in scripts[1] and "#SBATCH --requeue\n" in scripts[1]
+    assert "#SBATCH --dependency=afterany:72\n" in scripts[2]
+
+
 def _program(path: Path, text: str) -> None:
     path.write_text(text)
     path.chmod(path.stat().st_mode | stat.S_IXUSR)

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader
 
 from scaling.data.batches import Batch, Collator
@@ -49,6 +50,9 @@ class BatchLoader:
             prefetch_factor=PREFETCHED_BATCHES if num_workers else None,
             persistent_workers=num_workers > 0,
             worker_init_fn=_outlive_requests_to_stop,
+            # Every iterator draws a seed for its workers, who need none. From the rank's own generator, a run that was
+            # continued would then drop other patches than one that never stopped.
+            generator=torch.Generator(),
         )
 
     def __iter__(self) -> Iterator[Batch]:

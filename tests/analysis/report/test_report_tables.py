@@ -49,6 +49,18 @@ def cells(table: Table) -> dict[str, str]:
     return {one.name: cell.text for one, cell in zip(table.columns, row, strict=True)}
 
 
+def test_what_a_run_inherited_from_its_trunk_is_a_column_of_its_own(sweep_folder: SweepFolder) -> None:
+    run_id = sweep_folder.add(science("clip", "vit_nano8", 8_192), "done", error=0.5)
+    assert "inherited device-hours" not in cells(cost_table(load_sweep(sweep_folder.path)))
+    directory = RunDirectory(sweep_folder.path / run_id)
+    record = directory.read_record()
+    assert record is not None
+    measured = record.measured.model_copy(update={"device_hours": 4.0, "inherited_device_hours": 3.0})
+    directory.write_record(record.model_copy(update={"measured": measured}))
+    table = cost_table(load_sweep(sweep_folder.path))
+    assert cells(table)["inherited device-hours"] == "3.00" and "are spent once" in table.note
+
+
 def test_a_run_has_its_utilisation_step_times_and_shares_of_the_wall_time(sweep_folder: SweepFolder) -> None:
     run_id = sweep_folder.add(science("clip", "vit_nano8", 8_192), "done", error=0.5)
     measure(sweep_folder, run_id)

@@ -75,6 +75,18 @@ def test_runs_of_one_trunk_share_a_cluster_whatever_their_samples(table: pd.Data
     assert "cluster" in study.comparison.reason
 
 
+def test_trunks_of_several_seeds_are_clusters_of_their_own_and_rivals_share_their_labels(
+    table: pd.DataFrame,
+) -> None:
+    branched = table.assign(trunk=table["objective"] + "-" + table["image_tower"] + "-trunk-s0")
+    again = branched.assign(
+        seed=1, run_id=table["run_id"] + "-again", trunk=branched["trunk"].str.replace("s0", "s1")
+    )
+    points = select_points(pd.concat([branched, again], ignore_index=True), METRIC).points
+    sides = [observations_of(of_objective, METRIC) for _, of_objective in points.groupby("objective")]
+    assert set(sides[0].clusters) == set(sides[1].clusters) and sides[0].num_clusters == 6
+
+
 def test_fewer_than_eight_cells_give_no_interval_rather_than_a_narrow_one(table: pd.DataFrame) -> None:
     fewer = table[~((table["image_tower"] == "vit_tiny8") & (table["samples_seen"] > 8_192))]
     comparison = study_metric(fewer, METRIC, StudyOptions(num_refits=50)).comparison

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from stream_children import Reading, ids, in_children, open_stream, read, settings_of
 
 from scaling.data.rendering.drawing import draw_scene, encode_jpeg
@@ -33,6 +34,22 @@ def test_global_batches_do_not_depend_on_ranks_and_workers_and_a_resume_continue
     assert steps("c", start=5, ranks=2, workers=1) == whole[5:]
     assert steps("d", start=12, workers=1) == whole[12:], "exactly at the end of an epoch"
     assert steps("e", start=7, workers=2) == whole[7:], "workers persist from one epoch to the next"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_reading_leaves_alone_the_random_state_from_which_patches_are_dropped(
+    small_rendering: Path, tmp_path: Path, workers: int
+) -> None:
+    """As it comes, torch's loader draws from it once per iterator: a run that was continued would draw once more."""
+    reading = Reading(settings=settings_of(small_rendering / "train"), workers=workers)
+
+    def has_drawn() -> bool:
+        stream = open_stream(reading)
+        before = torch.get_rng_state()
+        assert len(list(stream.batches(0, 14))) == 14, "into the second epoch"
+        return not torch.equal(torch.get_rng_state(), before)
+
+    assert in_children(has_drawn, scratch=tmp_path) == [False]
 
 
 def test_a_killed_reading_that_other_ranks_continue_has_the_ledger_of_an_undisturbed_one(

@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
+from scaling.checkpoints.names import folder_name
+from scaling.cost import decay_step
 from scaling.launching.bookkeeping import Bookkeeper
 from scaling.points import RunPoint, resolve_points
 from scaling.processes.assignment import Outcome
 from scaling.processes.lease import Lease
 from scaling.records import RunDirectory, Status, WriteError
 from scaling.spec import load_sweep
+from scaling.trunks import possible_branches
 
 SWEEP = Path(__file__).resolve().parents[3] / "sweeps" / "model_scale.yaml"
 
@@ -146,3 +149,55 @@ def test_a_point_ends_in_order_when_nobody_reads_what_is_said(
     books.decide(0, point)
     books.close(0, point, Outcome(state="preempted", at=1.0), seconds=2.0)
     assert run.read_status().state == "preempted"
+
+
+@pytest.fixture
+def trunk(tmp_path: Path) -> tuple[list[RunPoint], Callable[[], Bookkeeper]]:
+    """Two points that share a trunk, and the books of as many launchers as a test asks for."""
+    file = tmp_path / "wsd.yaml"
+    file.write_text(SWEEP.read_text().replace("  samples_seen: 512M\n", ""))
+    overrides = ["schedule=wsd", "objective=clip", "image_tower=vit_s16", "samples_seen=[128M, 512M]"]
+    points = resolve_points(load_sweep(file, overrides), num_ranks=2, require_data=False)
+    branches = {point.run_id: possible_branches(point, points) for point in points}
+    return points, lambda: Bookkeeper(tmp_path, 2, retry_failed=False, branches=branches)
+
+
+def test_a_run_waits_for_the_trunk_that_another_launcher_trains(
+    trunk: tuple[list[RunPoint], Callable[[], Bookkeeper]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (short, long), launcher = trunk
+    first, second = launcher(), launcher()
+    assert first.decide(0, short).is_run
+    for _ in range(2):
+        order = second.decide(1, long)
+        assert order.is_deferred and not order.is_run
+    told = f"waits for {short.run_id}, which another launcher trains, to have seen 102.4M samples"
+    assert capsys.readouterr().out.count(told) == 1
+    (tmp_path / short.run_id / "checkpoints" / folder_name(decay_step(short.science))).mkdir(parents=True)
+    assert second.decide(1, long).is_run, "it can branch while the other decays"
+
+
+def test_a_run_waits_no_longer_than_its_trunk_is_trained(
+    trunk: tuple[list[RunPoint], Callable[[], Bookkeeper]],
+) -> None:
+    (short, long), launcher = trunk
+    first, second = launcher(), launcher()
+    assert first.decide(0, short).is_run and second.decide(1, long).is_deferred
+    first.close(0, short, Outcome(state="diverged", reason="the loss is nan", at=1.0), seconds=1.0)
+    assert second.decide(1, long).is_run, "it trains the trunk itself"
+
+
+def test_a_shorter_run_does_not_wait_for_a_longer_one_which_keeps_nothing_for_it(
+    trunk: tuple[list[RunPoint], Callable[[], Bookkeeper]],
+) -> None:
+    (short, long), launcher = trunk
+    assert launcher().decide(1, long).is_run and launcher().decide(0, short).is_run
+
+
+def test_a_run_with_a_checkpoint_of_its_own_waits_for_none(
+    trunk: tuple[list[RunPoint], Callable[[], Bookkeeper]], tmp_path: Path
+) -> None:
+    (short, long), launcher = trunk
+    assert launcher().decide(0, short).is_run
+    (tmp_path / long.run_id / "checkpoints" / folder_name(1)).mkdir(parents=True)
+    assert launcher().decide(1, long).is_run

@@ -127,3 +127,21 @@ def test_a_budget_for_a_sweep_that_is_done_buys_nothing_and_is_no_error(
     purchase = buy(points, costs, hours(1), done=list(costs))
     assert (purchase.run_ids, purchase.spent, purchase.next_run_id) == ((), 0, None)
     assert set(purchase.done) == costs.keys()
+
+
+def test_runs_are_compared_whatever_placement_was_chosen_for_each(
+    points: list[RunPoint], costs: dict[str, float]
+) -> None:
+    """A device may hold one of two rivals only with another ZeRO stage or with recomputation."""
+    chosen = {"zero_stage": 2, "activation_checkpointing": "blocks", "micro_batch": 1}
+    placed = [
+        (
+            point.model_copy(update={"placement": point.placement.model_copy(update=chosen)})
+            if point.science.objective == "clip"
+            else point
+        )
+        for point in points
+    ]
+    assert (
+        buy(placed, costs, hours(1e9)).num_comparisons == buy(points, costs, hours(1e9)).num_comparisons == 3
+    )

@@ -14,7 +14,8 @@ from cut_engine import CutEngine, a_state, equal, even_cuts, joined, on_ranks
 
 import scaling.train.checkpoint
 from model_zoo.targets import LabelSets
-from scaling.checkpoints.contents import UnreadableCheckpoint, steps_in
+from scaling.checkpoints.contents import UnreadableCheckpoint
+from scaling.checkpoints.names import steps_in
 from scaling.checkpoints.publishing import KeepRule
 from scaling.records import RunDirectory, WriteError
 from scaling.train.checkpoint import Checkpointer

@@ -18,7 +18,8 @@ import xxhash
 from cut_engine import CutEngine, a_state, equal, even_cuts, joined, on_ranks
 
 import scaling.checkpoints.writing
-from scaling.checkpoints.contents import DamagedCheckpoint, UnreadableCheckpoint, sealed, steps_in
+from scaling.checkpoints.contents import DamagedCheckpoint, UnreadableCheckpoint, sealed
+from scaling.checkpoints.names import steps_in
 from scaling.checkpoints.publishing import KeepRule
 from scaling.checkpoints.reading import Checkpoint
 from scaling.checkpoints.saving import Saving
