@@ -4,7 +4,7 @@ Read in this order; each module imports only those before it.  Those of the firs
 planning takes a second.
 
 tower_shapes -> architectures -> specification -> activation_segments
--> block_counts -> convolution_counts -> tower_counts -> counts -> hardware_counts
+-> block_counts -> convolution_counts -> tower_counts -> counts -> hardware_counts; optimizer_counts
 -> convolution_activations -> activation_counts -> activation_timeline; tiling -> loss_memory
 -> targets -> precision, across_ranks
 -> batch_norm -> image_tower; text_tower; blocks; kept_operations -> activation_checkpointing

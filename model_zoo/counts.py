@@ -8,6 +8,8 @@ besides.  The tests compare parameters and FLOPs with the built modules.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from model_zoo.block_counts import TowerCount
 from model_zoo.specification import ObjectiveSpecification
 from model_zoo.tower_counts import count_image_tower, count_text_tower
@@ -28,6 +30,7 @@ def count_parameters(specification: ObjectiveSpecification) -> dict[str, int]:
     }
 
 
+@lru_cache(maxsize=512)
 def trained_parameters(specification: ObjectiveSpecification) -> int:
     """Parameters that get gradients: all but a locked image tower's."""
     parts = count_parameters(specification)

@@ -5,6 +5,8 @@ counts.py says what counts as a FLOP; its tests compare these sums with the buil
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from model_zoo.architectures import (
     ConvNextArchitecture,
     ImageTowerArchitecture,
@@ -17,6 +19,7 @@ from model_zoo.convolution_counts import count_convnext, count_resnet
 from model_zoo.tower_shapes import IMAGE_CHANNELS, TransformerShape
 
 
+@lru_cache(maxsize=512)
 def count_image_tower(
     image: ImageTowerArchitecture,
     *,
@@ -41,6 +44,7 @@ def count_image_tower(
     return count_convnext(image, image_size)
 
 
+@lru_cache(maxsize=512)
 def count_text_tower(text: TextTowerArchitecture, *, vocabulary_size: int, context_length: int) -> TowerCount:
     """Parameters, and FLOPs of one caption of `context_length` tokens; looking up embeddings costs none."""
     norm = 2 * text.width

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from model_zoo.counts import train_flops_per_sample
 from scaling.hardware import Accelerator
 from scaling.sweep.science import Science
@@ -58,11 +56,14 @@ def peak_flops(precision: str, accelerator: Accelerator) -> float:
     return accelerator.peak_bf16_flops if precision == "bf16_autocast" else accelerator.peak_fp32_flops
 
 
+MOST_USD_PER_HOUR = 1e6  # catches a price in another unit
+
+
 def check_price(usd_per_hour: float) -> float:
-    """The price of one device for an hour, as given; ValueError unless it is a positive number."""
-    if not (math.isfinite(usd_per_hour) and usd_per_hour > 0):
+    """The price of one device for an hour, as given; ValueError unless it is above 0 and at most MOST_USD_PER_HOUR."""
+    if not 0 < usd_per_hour <= MOST_USD_PER_HOUR:
         raise ValueError(
-            f"--price ({usd_per_hour:g}) must be above 0: US dollars of one device for an hour, for example 2.5. "
-            "Leave it out for a plan without money."
+            f"--price ({usd_per_hour:g}) must be above 0 and at most {MOST_USD_PER_HOUR:,.0f}: US dollars of one "
+            "device for an hour, for example 2.5. Leave it out for a plan without money."
         )
     return usd_per_hour

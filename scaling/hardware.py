@@ -17,6 +17,7 @@ class Accelerator:
     peak_bf16_flops: float  # per second, matrix units, dense (half of what data sheets print "with sparsity")
     peak_fp32_flops: float  # per second, without TF32
     memory_bytes: float
+    memory_bytes_per_second: float  # between its memory and its arithmetic, read or written
     # one way, to another device of the same machine; data sheets print both ways
     link_bytes_per_second: float
     source: str
@@ -41,7 +42,8 @@ def _cpu_core() -> Accelerator:
         peak_bf16_flops=32 * 2 * instructions_per_cycle * clock_hertz,
         peak_fp32_flops=16 * 2 * instructions_per_cycle * clock_hertz,
         memory_bytes=4e9,  # a usual share of a server's memory per core (assumption)
-        link_bytes_per_second=10e9,  # a core's share of the machine's memory bandwidth (assumption)
+        memory_bytes_per_second=10e9,  # a core's share of the machine's memory bandwidth (assumption)
+        link_bytes_per_second=10e9,  # ranks of one machine exchange through its memory
         source="vector width x clock",
     )
 
@@ -51,6 +53,7 @@ def _gpu(
     bf16_tflops: float,
     fp32_tflops: float,
     memory_gigabytes: float,
+    memory_terabytes_per_second: float,
     link_gigabytes: float,
     source: str,
 ) -> Accelerator:
@@ -59,6 +62,7 @@ def _gpu(
         peak_bf16_flops=bf16_tflops * 1e12,
         peak_fp32_flops=fp32_tflops * 1e12,
         memory_bytes=memory_gigabytes * 1e9,
+        memory_bytes_per_second=memory_terabytes_per_second * 1e12,
         link_bytes_per_second=link_gigabytes * 1e9,
         source=source,
     )
@@ -68,15 +72,23 @@ _NVLINK_3, _NVLINK_4, _NVLINK_5 = 600 / 2, 900 / 2, 1800 / 2  # GB/s one way
 _PCIE_4, _PCIE_5 = 64 / 2, 128 / 2  # 16 lanes
 
 _TABLE = (
-    _gpu("b200", 2250, 75, 180, _NVLINK_5, "NVIDIA HGX B200: 36 PFLOP/s with sparsity over 8 GPUs; 1,440 GB"),
-    _gpu("h200_sxm", 989.4, 66.9, 141, _NVLINK_4, "NVIDIA H200 data sheet: 1,979 TFLOP/s with sparsity"),
-    _gpu("h100_sxm", 989.4, 66.9, 80, _NVLINK_4, "NVIDIA H100 data sheet: 1,979 TFLOP/s with sparsity"),
-    _gpu("h100_pcie", 756, 51.2, 80, _PCIE_5, "NVIDIA H100 PCIe data sheet: 1,513 TFLOP/s with sparsity"),
-    _gpu("a100_sxm_80gb", 312, 19.5, 80, _NVLINK_3, "NVIDIA A100 data sheet: 312 TFLOP/s dense"),
-    _gpu("a100_sxm_40gb", 312, 19.5, 40, _NVLINK_3, "NVIDIA A100 data sheet: 312 TFLOP/s dense"),
-    _gpu("l40s", 362, 91.6, 48, _PCIE_4, "NVIDIA L40S data sheet: 733 TFLOP/s with sparsity"),
     _gpu(
-        "rtx_4090", 165.2, 82.6, 24, _PCIE_4, "NVIDIA Ada white paper: 165.2 TFLOP/s dense, fp32 accumulation"
+        "b200", 2250, 75, 180, 8, _NVLINK_5, "NVIDIA HGX B200: 36 PFLOP/s with sparsity over 8 GPUs; 1,440 GB"
+    ),
+    _gpu("h200_sxm", 989.4, 66.9, 141, 4.8, _NVLINK_4, "NVIDIA H200 data sheet: 1,979 TFLOP/s with sparsity"),
+    _gpu("h100_sxm", 989.4, 66.9, 80, 3.35, _NVLINK_4, "NVIDIA H100 data sheet: 1,979 TFLOP/s with sparsity"),
+    _gpu("h100_pcie", 756, 51.2, 80, 2, _PCIE_5, "NVIDIA H100 PCIe data sheet: 1,513 TFLOP/s with sparsity"),
+    _gpu("a100_sxm_80gb", 312, 19.5, 80, 2.039, _NVLINK_3, "NVIDIA A100 data sheet: 312 TFLOP/s dense"),
+    _gpu("a100_sxm_40gb", 312, 19.5, 40, 1.555, _NVLINK_3, "NVIDIA A100 data sheet: 312 TFLOP/s dense"),
+    _gpu("l40s", 362, 91.6, 48, 0.864, _PCIE_4, "NVIDIA L40S data sheet: 733 TFLOP/s with sparsity"),
+    _gpu(
+        "rtx_4090",
+        165.2,
+        82.6,
+        24,
+        1.008,
+        _PCIE_4,
+        "NVIDIA Ada white paper: 165.2 TFLOP/s dense, fp32 accumulation",
     ),
     _cpu_core(),
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -127,9 +129,16 @@ def per_rank_batch(global_batch: int, num_ranks: int) -> int:
 
 def _nearest_divisors(number: int, near: int) -> tuple[int, int | None]:
     """The largest divisor of `number` up to `near` and the smallest above it, if any."""
-    fewer = next(count for count in range(min(near, number), 0, -1) if number % count == 0)
-    more = next((count for count in range(near + 1, number + 1) if number % count == 0), None)
+    fewer = max(one for one in divisors(number) if one <= near)
+    more = min((one for one in divisors(number) if one > near), default=None)
     return fewer, more
+
+
+@lru_cache(maxsize=512)
+def divisors(number: int) -> tuple[int, ...]:
+    """All divisors of a whole number above 0, ascending."""
+    small = [one for one in range(1, math.isqrt(number) + 1) if number % one == 0]
+    return tuple(sorted({*small, *(number // one for one in small)}))
 
 
 def samples_per_group(science: Science) -> int:
@@ -170,7 +179,7 @@ def _micro_batch(science: Science, per_rank: int, asked: int | None) -> int:
 
 
 def _largest_divisor(number: int, limit: int) -> int:
-    return next(size for size in range(min(number, limit), 0, -1) if number % size == 0)
+    return max(size for size in divisors(number) if size <= limit)
 
 
 def default_workers(ranks_per_node: int, num_cpus: int) -> int:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from scaling.disk import WriteError, append_lines, cut_lines_from, read_lines, write_atomically
 
@@ -53,6 +53,8 @@ State = Literal[
 ]
 FAILURES: frozenset[State] = frozenset({"error", "oom", "diverged", "shard_corrupt"})
 """States that are retried only on request; "hung", "killed", "preempted" and a stale "running" simply continue."""
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class _Frozen(BaseModel):
@@ -184,6 +186,19 @@ class Status(_Frozen):
     updated_at: float = Field(default_factory=time.time)  # seconds since the epoch
 
 
+def _read(model: type[Model], path: Path) -> Model:
+    """The model in a JSON file; ValueError naming the file and what to do where it holds something else."""
+    try:
+        return model.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        why = error.errors(include_url=False)[0]["msg"]
+    except UnicodeDecodeError as error:
+        why = str(error)
+    raise ValueError(
+        f"{path} is damaged ({why}): move it away, and the next launch continues the run from its last checkpoint."
+    )
+
+
 class RunDirectory:
     """The files of one run, by name; `check_lease` runs before each change and raises when superseded."""
 
@@ -201,20 +216,20 @@ class RunDirectory:
         self.record = path / "record.json"
 
     def read_status(self) -> Status:
-        """The last written status; "queued" if the run was never touched."""
+        """The last written status; "queued" if the run was never touched. ValueError if it is damaged."""
         if not self.status.exists():
             return Status(state="queued", updated_at=0.0)
-        return Status.model_validate_json(self.status.read_text())
+        return _read(Status, self.status)
 
     def write_status(self, status: Status) -> None:
         self.check_lease()
         write_atomically(self.status, status.model_dump_json(indent=1))
 
     def read_record(self) -> RunRecord | None:
-        """The record of a finished run, None if it is not finished."""
+        """The record of a finished run, None if it is not finished. ValueError if it is damaged."""
         if not self.record.exists():
             return None
-        return RunRecord.model_validate_json(self.record.read_text())
+        return _read(RunRecord, self.record)
 
     def write_record(self, record: RunRecord) -> None:
         self.check_lease()

@@ -26,6 +26,7 @@ LOADS_NO_TORCH = (
     "scaling.predicting",
     "scaling.planning",
     "model_zoo.hardware_counts",
+    "model_zoo.optimizer_counts",
     "analysis",
 )
 

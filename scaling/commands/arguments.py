@@ -15,8 +15,8 @@ Settings = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help=
 Runs = Annotated[Path, typer.Option(help="where run directories are")]
 
 
-def wide_console() -> Console:
+def wide_console(*, stderr: bool = False) -> Console:
     """A console for tables: in a pipe or a narrow terminal lines may wrap, but no figure is cut off."""
-    console = Console()
+    console = Console(stderr=stderr)
     console.width = max(console.width, TABLE_WIDTH)
     return console

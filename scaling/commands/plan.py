@@ -14,6 +14,8 @@ from scaling.sweep.sweep_file import SweepError
 if TYPE_CHECKING:
     from scaling.plan import Plan
 
+STANDARD_OUTPUT = Path("-")
+
 
 def plan(
     sweep: SweepFile,
@@ -32,7 +34,12 @@ def plan(
     runs: Runs = Path("runs"),
     output: Annotated[
         Path | None,
-        typer.Option("--output", "--json", metavar="FILE", help="default: RUNS/<sweep>/plan.json"),
+        typer.Option(
+            "--output",
+            "--json",
+            metavar="FILE",
+            help="default: RUNS/<sweep>/plan.json; -: to standard output",
+        ),
     ] = None,
 ) -> None:
     """Print what a sweep will cost (FLOPs, device-hours, memory, bytes, money, per run and in all); write plan.json."""
@@ -49,18 +56,29 @@ def plan(
         calibration=calibration,
         runs=runs,
     )
+    _check_output(output)
     planned = requested_plan(load_sweep(sweep, changes), request)
-    _show_plan(planned)
-    _write_plan(planned, runs, output)
+    is_piped = output == STANDARD_OUTPUT
+    console = wide_console(stderr=is_piped)
+    _show_plan(planned, console)
+    if is_piped:
+        typer.echo(planned.model_dump_json(indent=1))
+    else:
+        _write_plan(planned, runs, output)
 
 
-def _show_plan(planned: Plan) -> None:
+def _check_output(output: Path | None) -> None:
+    """ValueError for a path that stands for something else than a file: writing would put a file in its place."""
+    if output is not None and output.exists() and not output.is_file():
+        raise ValueError(f"--json {output} is no file: name one, or - for standard output.")
+
+
+def _show_plan(planned: Plan, console: Console) -> None:
     from scaling.plan import cost_summary
     from scaling.planning.plan_notes import plan_notes
     from scaling.planning.plan_table import plan_tables
 
-    console = wide_console()
-    for table in plan_tables(planned):
+    for table in plan_tables(planned, console.width):
         console.print(table)
     console.print(cost_summary(planned), highlight=False)
     for note in plan_notes(planned):

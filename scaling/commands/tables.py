@@ -34,8 +34,11 @@ def status_table(folder: Path, planned: list[str]) -> Table:
 def _standing(run: RunDirectory | None) -> tuple[str, tuple[str, ...]]:
     if run is None:
         return "queued", ("", "", "", "", "")
-    status = run.read_status()
-    state = "done" if run.read_record() is not None else status.state
+    try:
+        status, record = run.read_status(), run.read_record()
+    except ValueError as error:
+        return "damaged", ("", "", "", "", str(error))
+    state = "done" if record is not None else status.state
     note = status.reason if state != "done" else ""
     if state == "running" and time.time() - status.updated_at > 10 * EXPIRES_SECONDS:
         note = "no word for ten minutes; run the same command again to continue"

@@ -82,10 +82,14 @@ class Bookkeeper:
 
     def _without_running(self, index: int, point: RunPoint, run: RunDirectory) -> Order | None:
         """What to do about a point that is not to run, None if it is."""
-        if run.read_record() is not None:
+        try:
+            record, status = run.read_record(), run.read_status()
+        except ValueError as error:  # the other runs go on
+            self._say(index, point, f"left out: {error}")
+            return Order(is_run=False)
+        if record is not None:
             self._say(index, point, "done already")
             return Order(is_run=False, is_done=True)
-        status = run.read_status()
         if status.state in FAILURES and not self._retry_failed:
             self._say(
                 index, point, f"{status.state} before ({status.reason}); --retry-failed trains it again"

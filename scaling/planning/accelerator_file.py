@@ -7,13 +7,14 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from scaling.cost import MOST_USD_PER_HOUR
 from scaling.hardware import ACCELERATORS, ALIASES, Accelerator
 from scaling.suggest import did_you_mean, explain
 from scaling.sweep.sweep_file import SweepError, parse_yaml
 
 EXAMPLE = (
-    "my_gpu: {peak_bf16_tflops: 400, peak_fp32_tflops: 50, memory_gigabytes: 96, link_gigabytes_per_second: 100, "
-    "source: data sheet}"
+    "my_gpu: {peak_bf16_tflops: 400, peak_fp32_tflops: 50, memory_gigabytes: 96, "
+    "memory_gigabytes_per_second: 3000, link_gigabytes_per_second: 100, source: data sheet}"
 )
 
 _Positive = {"gt": 0, "allow_inf_nan": False}
@@ -27,9 +28,10 @@ class _Entry(BaseModel):
     peak_bf16_tflops: Annotated[float, Field(le=1e6, **_Positive)]  # dense
     peak_fp32_tflops: Annotated[float, Field(le=1e6, **_Positive)]  # without TF32
     memory_gigabytes: Annotated[float, Field(le=1e5, **_Positive)]  # decimal, as data sheets count
+    memory_gigabytes_per_second: Annotated[float, Field(le=1e6, **_Positive)]  # of that memory
     link_gigabytes_per_second: Annotated[float, Field(le=1e5, **_Positive)]  # one way
     source: Annotated[str, Field(min_length=1)]
-    usd_per_hour: Annotated[float, Field(**_Positive)] | None = None
+    usd_per_hour: Annotated[float, Field(le=MOST_USD_PER_HOUR, **_Positive)] | None = None
 
 
 def load_accelerators(path: Path) -> dict[str, Accelerator]:
@@ -68,6 +70,7 @@ def _accelerator(where: str, name: str, entry: object) -> Accelerator:
         peak_bf16_flops=written.peak_bf16_tflops * 1e12,
         peak_fp32_flops=written.peak_fp32_tflops * 1e12,
         memory_bytes=written.memory_gigabytes * 1e9,
+        memory_bytes_per_second=written.memory_gigabytes_per_second * 1e9,
         link_bytes_per_second=written.link_gigabytes_per_second * 1e9,
         source=written.source,
         usd_per_hour=written.usd_per_hour,

@@ -67,7 +67,7 @@ def parse_budget(text: str) -> Budget:
         )
     amount = float(match[1].replace(",", "").replace("_", ""))
     if not (math.isfinite(amount) and amount > 0):
-        raise ValueError(f"--budget {text!r}: the amount must be above 0.")
+        raise ValueError(f"--budget {text!r}: the amount must be a number above 0, and no larger than 1e308.")
     return Budget(amount=amount, unit=unit)
 
 

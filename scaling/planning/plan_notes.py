@@ -5,7 +5,7 @@ from __future__ import annotations
 from scaling.cost import CPU_UTILISATION, GPU_UTILISATION
 from scaling.plan import Plan, format_hours
 from scaling.planning.budget import Purchase
-from scaling.planning.plan_table import BRANCHES
+from scaling.planning.plan_table import BRANCHES, TOO_LARGE, format_bytes, is_too_large
 from scaling.planning.schedule import Schedule
 from scaling.predicting.storage import ASSUMED_SAMPLE_BYTES
 
@@ -17,6 +17,7 @@ def plan_notes(plan: Plan) -> list[str]:
         "also what is computed again.",
         _utilisation_note(plan),
         _data_note(plan),
+        *_memory_notes(plan),
     ]
     if any(planned.branch for planned in plan.points):
         notes.append(_trunks_note(plan))
@@ -49,11 +50,26 @@ def _utilisation_note(plan: Plan) -> str:
         before, now = format_hours(totals.uncalibrated_device_hours), format_hours(totals.device_hours)
         runs = _counted(num_runs, "run")
         return f"Utilisation ({told}) by what {runs} reached: {before} -> {now} device-hours ({change:+.0%})."
+    left_out = plan.calibration.left_out
+    if left_out:
+        told += f"; {_counted(left_out, 'finished run')} of before hardware FLOPs were planned left out"
     share = CPU_UTILISATION if plan.accelerator == "cpu_core" else GPU_UTILISATION
     return (
         f"Utilisation ({told}) is an assumption, {share:.0%} while a device computes (scaling/cost.py), until runs of "
         "this sweep are finished."
     )
+
+
+def _memory_notes(plan: Plan) -> list[str]:
+    """What the mark in the table of bytes says, where it stands."""
+    marked = sum(is_too_large(told.cost, plan) for told in plan.points)
+    if not marked:
+        return []
+    return [
+        f"{TOO_LARGE} {_counted(marked, 'run')} would not fit into {format_bytes(plan.usable_memory_bytes)} by the "
+        "memory that finished runs took: write a smaller micro_batch, or activation_checkpointing: blocks. A launch "
+        "that runs out of memory halves the micro-batch."
+    ]
 
 
 def _data_note(plan: Plan) -> str:

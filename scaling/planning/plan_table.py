@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -11,6 +11,7 @@ from scaling.placement import PLACEMENT_AXES
 from scaling.plan import Plan, format_hours
 from scaling.planning.spending import PlannedPoint
 from scaling.points import RunPoint
+from scaling.records import PlannedCost
 from scaling.units import format_flops, format_quantity
 
 TOLD_BY_RUN_ID = ("objective", "image_tower", "samples_seen", "seed")
@@ -26,34 +27,60 @@ TAKEN = ("model\nFLOPs", "hardware\nFLOPs", "device\nhours", "wall\nhours")
 TAKEN_BYTES = ("peak\nmemory", "data\nread", "disk")  # each column in one unit, that of its largest figure
 SMALLEST_PLAIN = 0.01  # smaller numbers are written as powers of ten
 BRANCHES = "+"  # before the device-hours of a run that adds only what comes after its branch
+USUAL_WIDTH = 100  # columns of a console
 TOO_LARGE = "!"  # behind a predicted peak that does not fit
 
 UNITS = {"PB": 1e15, "TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3, "B": 1.0}  # decimal, as data sheets count
 
 
-def plan_tables(plan: Plan) -> list[Table]:
-    """What differs besides what the runs' names tell, what is trained, how it is placed, and what it takes in all."""
+def plan_tables(plan: Plan, width: int = USUAL_WIDTH) -> list[Table]:
+    """What differs besides what the runs' names tell, what is trained, how it is placed, and what it takes in all.
+
+    For a console of `width` columns: no figure is cut in two.
+    """
     place = f"{plan.num_devices:,} x {plan.accelerator}"
-    axes = own_axes(plan)
-    differs = _table(f"{plan.sweep}: what differs", ("run", *axes))
-    trained = _table(f"{plan.sweep}: what is trained (towers and head in parameters)", ("run", *TRAINED))
-    placed = _table(f"{plan.sweep}: how it is placed on {place}", ("run", *placed_columns(plan)))
-    taken = _table(f"{plan.sweep}: what it takes on {place}", ("run", *taken_columns(plan)))
-    for planned in plan.points:
-        differs.add_row(planned.point.run_id, *(str(_value(planned.point, axis)) for axis in axes))
-        trained.add_row(*trained_row(planned))
-        placed.add_row(*placed_row(planned, plan))
-        taken.add_row(*taken_row(planned, plan))
-    taken.add_row()
-    taken.add_row(*totals_row(plan), style="bold")
-    return [differs, trained, placed, taken] if axes else [trained, placed, taken]
+    axes, points = own_axes(plan), plan.points
+    differs = [
+        (told.point.run_id, *(str(_value(told.point, axis)) for axis in axes)) for told in points if axes
+    ]
+    taken = _table(
+        f"{plan.sweep}: what it takes on {place}",
+        ("run", *taken_columns(plan)),
+        [*(taken_row(told, plan) for told in points), (), totals_row(plan)],
+        width,
+    )
+    taken.rows[-1].style = "bold"
+    tables = [
+        _table(
+            f"{plan.sweep}: what is trained (towers and head in parameters)",
+            ("run", *TRAINED),
+            [trained_row(told) for told in points],
+            width,
+        ),
+        _table(
+            f"{plan.sweep}: how it is placed on {place}",
+            ("run", *placed_columns(plan)),
+            [placed_row(told, plan) for told in points],
+            width,
+        ),
+        taken,
+    ]
+    return (
+        [_table(f"{plan.sweep}: what differs", ("run", *axes), differs, width), *tables] if axes else tables
+    )
 
 
-def _table(title: str, columns: Iterable[str]) -> Table:
-    table = Table(title=title, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+def _table(title: str, columns: Sequence[str], rows: Sequence[tuple[str, ...]], width: int) -> Table:
+    """Two spaces between columns; one where a console would be too narrow. Names, if any, are folded, never figures."""
+    cells = zip(*(row for row in (columns, *rows) if row), strict=True)
+    widest = [max(len(line) for cell in column for line in cell.split("\n")) for column in cells]
+    gap = 1 if sum(widest) + 2 * (len(widest) - 1) <= width else 0
+    table = Table(title=title, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap, 0, 0))
     for column in columns:
         is_name = column == "run"
-        table.add_column(column, justify="left" if is_name else "right", no_wrap=is_name, overflow="fold")
+        table.add_column(column, justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
@@ -119,7 +146,7 @@ def placed_row(planned: PlannedPoint, plan: Plan) -> tuple[str, ...]:
 def taken_row(planned: PlannedPoint, plan: Plan) -> tuple[str, ...]:
     """The cells of one run under `taken_columns`, of what is spent on it; a peak that does not fit is marked."""
     spent, peak = planned.spent, planned.cost.peak_memory_bytes or 0
-    mark = f" {TOO_LARGE}" if peak > plan.usable_memory_bytes else ""
+    mark = f" {TOO_LARGE}" if is_too_large(planned.cost, plan) else ""
     memory, data, disk = _sizes(plan, peak, spent.data_bytes, spent.disk_bytes)
     return (
         planned.point.run_id,
@@ -130,6 +157,11 @@ def taken_row(planned: PlannedPoint, plan: Plan) -> tuple[str, ...]:
         *(memory + mark, data, disk),
         *_money(plan, spent.device_hours),
     )
+
+
+def is_too_large(cost: PlannedCost, plan: Plan) -> bool:
+    """Whether a run's predicted peak is more than a device has to give."""
+    return (cost.peak_memory_bytes or 0) > plan.usable_memory_bytes
 
 
 def totals_row(plan: Plan) -> tuple[str, ...]:

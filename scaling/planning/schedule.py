@@ -33,7 +33,7 @@ class Schedule(_Frozen):
     """Which job trains which runs; the longest job ends last."""
 
     rule: str = RULE
-    jobs: tuple[Job, ...]  # longest first; a job may be empty
+    jobs: tuple[Job, ...]  # longest first; no more than there are runs
     # no schedule ends earlier: the longest run or chain of runs, or the mean of the jobs
     at_least_hours: float
     critical_run_ids: tuple[str, ...] = ()
@@ -66,6 +66,7 @@ def list_schedule(
     waits_for = {run: first for run, first in branches_from.items() if run in hours and first in hours}
     chains = _chains(hours, waits_for)
     waiting = sorted(hours, key=lambda name: (-chains[name], name))
+    num_jobs = max(1, min(num_jobs, len(hours)))
     runs: list[list[str]] = [[] for _ in range(num_jobs)]
     free, starts, ends = [0.0] * num_jobs, dict[str, float](), dict[str, float]()
     while waiting:

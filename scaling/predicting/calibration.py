@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,7 +16,7 @@ from scaling.suggest import explain
 CALIBRATION_FILE = "calibration.json"  # in runs/<sweep>
 QUANTITIES = ("utilisation", "memory", "checkpoint")
 
-Ratio = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Ratio = Annotated[float, Field(ge=1e-12, le=1e12)]  # beyond, nothing was measured
 Key = tuple[str, str, str]
 
 
@@ -44,7 +44,7 @@ class CalibrationRow(_Frozen):
 class Calibration(_Frozen):
     """What was measured of finished runs; without rows, nothing is corrected."""
 
-    calibration_version: int = 1
+    calibration_version: Literal[1] = 1
     rows: tuple[CalibrationRow, ...] = ()
     left_out: int = 0  # records from before plans had hardware FLOPs
 
@@ -92,6 +92,8 @@ def read_calibration(path: Path) -> Calibration:
         return Calibration.model_validate_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a calibration, nor any text ({error}).") from error
     except ValidationError as error:
         raise ValueError(
             f"{path}: not a calibration ({explain(error)}). `scaling plan` writes one into runs/<sweep> once runs of "

@@ -12,12 +12,19 @@ from typing import Any
 
 from model_zoo.activation_segments import ActivationCheckpointing
 from scaling.hardware import Accelerator
-from scaling.placement import LARGEST_MICRO_BATCH, Placement, PlacementSettings, place, samples_per_group
+from scaling.placement import (
+    LARGEST_MICRO_BATCH,
+    Placement,
+    PlacementSettings,
+    divisors,
+    place,
+    samples_per_group,
+)
 from scaling.predicting.memory import memory_of
 from scaling.predicting.throughput import seconds_per_step
 from scaling.predicting.workload import Workload, workload_of
 from scaling.sweep.science import Science
-from scaling.sweep.sharding import ZERO_STAGES
+from scaling.sweep.sharding import open_zero_stages
 
 MARGIN = 0.08
 """Of the device's memory, left free: the driver's context, NCCL's and cuBLAS's buffers, which no allocator of torch
@@ -95,7 +102,11 @@ def fastest_first(
 
 def _changes(workload: Workload, base: Placement, fields: set[str]) -> Iterator[dict[str, Any]]:
     modes = RECOMPUTING if "activation_checkpointing" in fields else (base.activation_checkpointing,)
-    stages = _stages(base) if "zero_stage" in fields else [base.zero_stage]
+    stages = (
+        open_zero_stages(base.engine, offload=base.offload, compiled=base.compile)
+        if "zero_stage" in fields
+        else [base.zero_stage]
+    )
     sizes = _micro_batches(workload, base) if "micro_batch" in fields else [base.micro_batch]
     for mode in modes:
         for stage in stages:
@@ -103,17 +114,11 @@ def _changes(workload: Workload, base: Placement, fields: set[str]) -> Iterator[
                 yield {"activation_checkpointing": mode, "zero_stage": stage, "micro_batch": size}
 
 
-def _stages(base: Placement) -> list[int]:
-    """The ZeRO stages that may be chosen: stage 0 is not, it has to be asked for."""
-    lowest = 3 if base.offload == "all" else 1
-    return [stage for stage in ZERO_STAGES[base.engine] if stage >= lowest]
-
-
 def _micro_batches(workload: Workload, base: Placement) -> list[int]:
     """Divisors of a rank's share of the batch that keep batch-norm groups whole, up to LARGEST_MICRO_BATCH."""
     per_rank, group = workload.global_batch // base.num_ranks, samples_per_group(workload.science)
     most = per_rank if workload.specification.couples_samples else max(LARGEST_MICRO_BATCH, group)
-    return [size for size in range(group, most + 1, group) if per_rank % size == 0]
+    return [size for one in divisors(per_rank // group) if (size := group * one) <= most]
 
 
 def why(science: Science, settings: PlacementSettings, accelerator: Accelerator, num_ranks: int) -> str:

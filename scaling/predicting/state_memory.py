@@ -139,7 +139,8 @@ def _stage_3(elements: Elements, placement: Placement) -> StateMemory:
     states_on_device = 0 if placement.offload != "none" else shard
     weights_on_device = 0 if placement.offload == "all" else weights
     bucket = min(placement.bucket_elements, elements.trained) * FP32
-    gathered = min(elements.whole, REUSE_ELEMENTS) * FP32  # from forward to backward
+    is_whole = placement.num_ranks == 1 and placement.offload != "all"  # a shard is all there is to gather
+    gathered = 0 if is_whole else min(elements.whole, REUSE_ELEMENTS) * FP32  # from forward to backward
     return StateMemory(
         parameters=weights_on_device + states_on_device,  # what forward reads, and the masters
         optimizer_states=2 * states_on_device,
@@ -162,8 +163,9 @@ def _fsdp(elements: Elements, placement: Placement, *, accumulates: bool) -> Sta
     unit = elements.largest_unit * FP32
     whole, loose = elements.whole * FP32, elements.loose * FP32
     gradients = elements.trained * FP32 if accumulates else on_device * shard
-    reduced = 2 * unit  # a unit's whole gradient, and flat
-    fetched = 3 * unit  # a unit, the next one, and what the exchange between ranks fills
+    is_alone = placement.num_ranks == 1  # whose units are its own: nothing is exchanged, nor made flat for it
+    reduced = 0 if is_alone else 2 * unit  # a unit's whole gradient, and flat
+    fetched = (2 if is_alone else 3) * unit  # a unit, the next one, and what the exchange between ranks fills
     return StateMemory(
         parameters=on_device * weights,
         optimizer_states=2 * on_device * shard,

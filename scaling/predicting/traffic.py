@@ -1,4 +1,4 @@
-"""Bytes that a rank sends per optimizer step, in closed form.  No torch.
+"""Bytes that a rank sends per optimizer step, and what its optimizer moves, in closed form.  No torch.
 
 Collectives are taken as rings: over n ranks an all-gather or a reduce-scatter of S bytes has each rank send
 (n - 1) / n x S, an all-reduce twice that (github.com/NVIDIA/nccl-tests, doc/PERFORMANCE.md).  Weights, gradients and
@@ -8,6 +8,7 @@ embeddings travel in float32 in every precision.  Left out: scalars, and what pa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from model_zoo.activation_segments import FP32
 from model_zoo.convolution_counts import batch_norm_statistics
@@ -17,6 +18,7 @@ from model_zoo.counts import (
     text_tower_count,
     trained_parameters,
 )
+from model_zoo.optimizer_counts import OptimizerStep, count_adamw
 from model_zoo.specification import ObjectiveSpecification
 from scaling.placement import Placement
 from scaling.sweep.science import Science
@@ -62,6 +64,18 @@ def step_traffic(science: Science, placement: Placement) -> StepTraffic:
     )
 
 
+def optimizer_step(
+    specification: ObjectiveSpecification, placement: Placement, *, clips: bool
+) -> OptimizerStep:
+    """The cost of AdamW's step on each rank: over its shard where states are sharded, else over everything."""
+    elements = trained_parameters(specification)
+    return count_adamw(
+        -(-elements // placement.shard_ranks) if placement.zero_stage else elements,
+        clips=clips,
+        copies_weights=placement.engine == "deepspeed" and placement.zero_stage > 0,
+    )
+
+
 def _num_micro_batches(global_batch: int, placement: Placement) -> int:
     return global_batch // placement.num_ranks // placement.micro_batch
 
@@ -82,6 +96,7 @@ class _Units:
     locked_root: int
 
 
+@lru_cache(maxsize=512)
 def _units(specification: ObjectiveSpecification) -> _Units:
     image, text = image_tower_count(specification), text_tower_count(specification)
     image_blocks, text_blocks = (sum(block.parameters for block in tower.blocks) for tower in (image, text))

@@ -18,6 +18,7 @@ class Workload:
     global_batch: int  # samples
     precision: str  # of Science
     idf: str  # of Science
+    clips_gradients: bool
     science: Science = field(compare=False)  # of one of the points that share it
 
     def arithmetic(self, *, on_accelerator: bool) -> Arithmetic:
@@ -36,5 +37,6 @@ def workload_of(science: Science) -> Workload:
         global_batch=science.global_batch,
         precision=science.precision,
         idf=science.idf,
+        clips_gradients=science.gradient_clipping > 0,
         science=science,
     )

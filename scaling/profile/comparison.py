@@ -15,6 +15,7 @@ class Compared:
     """One objective beside CLIP; shares are of CLIP's, 1.0 for CLIP itself."""
 
     image_tower: str
+    place: str  # what else tells it from other rows of this tower: "engine fsdp"; empty where nothing does
     micro_batch: int  # samples
     objective: str
     peak_bytes: int
@@ -34,23 +35,32 @@ class Compared:
             time = "a time per sample that cannot be told: other processes held the cores"
         else:
             time = f"{self.seconds_share:.0%} of its time per sample"
+        place = f", {self.place}" if self.place else ""
         return (
-            f"{self.image_tower} at {self.micro_batch:,} samples: {self.objective} takes {self.peak_share:.0%} of "
-            f"CLIP's memory ({self.activation_share:.0%} of its activations and temporaries) and {time}, for "
-            f"{self.model_flops_share:.0%} of its model FLOPs."
+            f"{self.image_tower} at {self.micro_batch:,} samples{place}: {self.objective} takes "
+            f"{self.peak_share:.0%} of CLIP's memory ({self.activation_share:.0%} of its activations and temporaries) "
+            f"and {time}, for {self.model_flops_share:.0%} of its model FLOPs."
         )
 
 
 def compare_with_clip(profiles: Sequence[StepProfile]) -> list[Compared]:
     """A row for each objective on each tower and micro-batch on which CLIP was profiled, too; CLIP first."""
     rows = []
+    differs = _differing(profiles)
     for baseline in _of_objective(profiles, is_baseline=True):
         like = [
             each for each in _of_objective(profiles, is_baseline=False) if _place(each) == _place(baseline)
         ]
         if like:
-            rows += [_compared(each, baseline) for each in (baseline, *like)]
+            rows += [_compared(each, baseline, differs) for each in (baseline, *like)]
     return rows
+
+
+def _differing(profiles: Sequence[StepProfile]) -> list[str]:
+    """What of the profiles' places differs besides what every row tells."""
+    places = [_place(each) for each in profiles]
+    told = {"image_tower", "micro_batch"}
+    return [name for name in places[0] if name not in told and len({place[name] for place in places}) > 1]
 
 
 def _of_objective(profiles: Sequence[StepProfile], *, is_baseline: bool) -> list[StepProfile]:
@@ -59,24 +69,22 @@ def _of_objective(profiles: Sequence[StepProfile], *, is_baseline: bool) -> list
     for each in profiles:
         objective = each.reduced.point.science.objective
         if (objective == BASELINE) == is_baseline:
-            first.setdefault((objective, *_place(each)), each)
+            first.setdefault((objective, *_place(each).values()), each)
     return list(first.values())
 
 
-def _place(profile: StepProfile) -> tuple[object, ...]:
+SCIENCE_ALIKE = ("image_tower", "image_size", "precision")
+PLACED_ALIKE = (
+    *("micro_batch", "activation_checkpointing", "activation_checkpointing_every"),
+    *("engine", "zero_stage", "offload", "compile"),
+)
+
+
+def _place(profile: StepProfile) -> dict[str, object]:
     """What has to be alike for objectives to be compared."""
     point = profile.reduced.point
-    science, placement = point.science, point.placement
-    checkpointing = placement.activation_checkpointing, placement.activation_checkpointing_every
-    shards = placement.engine, placement.zero_stage, placement.offload, placement.compile
-    return (
-        science.image_tower,
-        science.image_size,
-        placement.micro_batch,
-        science.precision,
-        *checkpointing,
-        *shards,
-    )
+    science = {name: getattr(point.science, name) for name in SCIENCE_ALIKE}
+    return science | {name: getattr(point.placement, name) for name in PLACED_ALIKE}
 
 
 def passing_bytes(profile: StepProfile) -> int:
@@ -85,10 +93,15 @@ def passing_bytes(profile: StepProfile) -> int:
     return by_class["activations"] + by_class["temporaries"]
 
 
-def _compared(profile: StepProfile, baseline: StepProfile) -> Compared:
-    science, samples = profile.reduced.point.science, profile.reduced.point.science.global_batch
+def _compared(profile: StepProfile, baseline: StepProfile, differs: Sequence[str]) -> Compared:
+    place, science, samples = (
+        _place(profile),
+        profile.reduced.point.science,
+        profile.reduced.point.science.global_batch,
+    )
     return Compared(
         image_tower=science.image_tower,
+        place=", ".join(f"{name} {place[name]}" for name in differs),
         micro_batch=samples,
         objective=science.objective,
         peak_bytes=profile.memory.peak.total,

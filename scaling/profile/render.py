@@ -71,7 +71,7 @@ def significant(number: float) -> str:
 
 def _compared_cells(row: Compared) -> list[str]:
     return [
-        row.image_tower,
+        ", ".join(filter(None, (row.image_tower, row.place))),
         row.objective,
         f"{row.micro_batch:,}",
         size(row.peak_bytes),

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
@@ -132,8 +133,14 @@ class Science(BaseModel):
     @property
     def specification(self) -> ObjectiveSpecification:
         """The objective as model_zoo builds and counts it."""
-        fields = self.model_dump(include=set(ObjectiveSpecification.__dataclass_fields__))
-        return ObjectiveSpecification(**fields)
+        return _specification(self)
+
+
+@lru_cache(maxsize=1024)
+def _specification(science: Science) -> ObjectiveSpecification:
+    return ObjectiveSpecification(
+        **science.model_dump(include=set(ObjectiveSpecification.__dataclass_fields__))
+    )
 
 
 def documented_defaults(values: Mapping[str, Any]) -> dict[str, Any]:

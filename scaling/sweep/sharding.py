@@ -20,11 +20,22 @@ whole parameters from forward to backward (2) or gathers them twice (3)."""
 _USUAL_STAGE: Mapping[EngineName, int] = MappingProxyType({"deepspeed": 1, "fsdp": 3})
 
 
+def open_zero_stages(engine: EngineName, *, offload: Offload, compiled: bool) -> list[int]:
+    """The stages that may be chosen where none is written: those that train alike and that `resolve_zero_stage` takes.
+
+    Stage 0 is there for who asks for it.
+    """
+    lowest = 3 if offload == "all" else 1
+    highest = 2 if compiled and engine == "deepspeed" else 3
+    return [stage for stage in ZERO_STAGES[engine] if lowest <= stage <= highest]
+
+
 def resolve_zero_stage(
     engine: EngineName, asked: int | None, *, offload: Offload, precision: str, compiled: bool
 ) -> int:
     """The stage as asked or the engine's usual one; ValueError where the engine lacks it or would train differently."""
-    stage = _USUAL_STAGE[engine] if asked is None else asked
+    usual = 3 if offload == "all" else _USUAL_STAGE[engine]
+    stage = usual if asked is None else asked
     if stage not in ZERO_STAGES[engine]:
         raise ValueError(
             f"zero_stage ({stage}) is none of {', '.join(map(str, ZERO_STAGES[engine]))}, which engine {engine} has: "

@@ -11,6 +11,10 @@ from scaling.planning.requested_plan import PlanRequest, requested_plan
 from scaling.spec import load_sweep
 
 SWEEP = Path(__file__).resolve().parents[2] / "sweeps" / "model_scale.yaml"
+DIFFERENT = (  # 5 batches and 5 lengths of 8 points, so that no placement is found once for many
+    "global_batch=[2048,4096,8192,16384,32768]",
+    "samples_seen=[64M,128M,256M,512M,1B]",
+)
 
 
 def main() -> None:
@@ -18,7 +22,7 @@ def main() -> None:
     subprocess.run([sys.executable, "-c", "import scaling.planning.requested_plan"], check=True)
     starting = time.perf_counter() - start
     start = time.perf_counter()
-    sweep = load_sweep(SWEEP, [f"seeds={list(range(25))}"])
+    sweep = load_sweep(SWEEP, DIFFERENT)
     request = PlanRequest(
         num_devices=64,
         accelerator="h200_sxm",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,27 @@ def test_the_plan_of_the_papers_sweep_fits_into_100_columns_and_shows_every_figu
     assert "provisional" in table
 
 
+def test_a_plan_in_a_pipe_is_json_alone_and_its_tables_are_beside_it(tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).with_name("scaling")), "plan", "sweeps/model_scale.yaml"]
+    done = subprocess.run(
+        [*command, "--json", "-", "--runs", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert len(Plan.model_validate_json(done.stdout).points) == 8
+    assert "what it takes on" in done.stderr and list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_is_not_put_in_the_place_of_a_pipe_or_folder(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        said = _scaling("plan", "sweeps/model_scale.yaml", "--json", path, status=2)
+        assert "is no file: name one, or - for standard output" in said.replace("\n", " ")
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_planning_imports_no_torch(tmp_path: Path) -> None:
     code = (
         f"import sys; sys.argv = ['scaling', 'plan', 'sweeps/model_scale.yaml', '--runs', '{tmp_path}']\n"
@@ -49,7 +71,7 @@ def test_planning_imports_no_torch(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
 
 
-def test_the_status_table_shows_done_failed_and_pending_runs(tmp_path: Path) -> None:
+def test_the_status_table_shows_damaged_failed_and_pending_runs(tmp_path: Path) -> None:
     plan = tmp_path / "quickstart" / "plan.json"
     _scaling("plan", "sweeps/quickstart.yaml", "--devices", 2, "--output", plan)
     run = RunDirectory(tmp_path / "quickstart" / "clip-extra")
@@ -58,8 +80,12 @@ def test_the_status_table_shows_done_failed_and_pending_runs(tmp_path: Path) -> 
     run.write_status(
         Status(state="diverged", reason="the loss is nan at step 7", samples_total=100, attempts=1)
     )
+    damaged = RunDirectory(tmp_path / "quickstart" / "clip-torn")
+    damaged.path.mkdir()
+    damaged.point.write_text("{}")
+    damaged.record.write_text("{")
     table = _scaling("status", "sweeps/quickstart.yaml", "--runs", tmp_path)
-    assert "1 diverged, 18 queued" in table and "nan" in table
+    assert "1 damaged, 1 diverged, 18 queued" in table and "nan" in table
 
 
 def test_status_and_report_need_none_of_the_data_that_the_sweep_names(

@@ -203,7 +203,7 @@ def test_the_predicted_peak_is_the_sum_of_its_classes() -> None:
     )
 
 
-@pytest.mark.parametrize("price", [0.0, -2.5, float("nan"), float("inf")])
-def test_a_price_that_is_not_above_zero_is_refused(price: float) -> None:
+@pytest.mark.parametrize("price", [0.0, -2.5, float("nan"), float("inf"), 1e308])
+def test_a_price_that_no_device_has_is_refused(price: float) -> None:
     with pytest.raises(ValueError, match=r"--price \(.*\) must be above 0"):
         check_price(price)

@@ -13,6 +13,7 @@ WRITTEN = {
     "peak_bf16_tflops": "400",
     "peak_fp32_tflops": "50",
     "memory_gigabytes": "96",
+    "memory_gigabytes_per_second": "3000",
     "link_gigabytes_per_second": "100",
     "source": "data sheet",
 }

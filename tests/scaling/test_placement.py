@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scaling.placement import Placement, PlacementSettings, default_workers, per_rank_batch, place
+from scaling.placement import Placement, PlacementSettings, default_workers, divisors, per_rank_batch, place
 from scaling.sweep.science import Science
 
 
@@ -92,6 +92,22 @@ def test_a_batch_that_does_not_divide_names_the_nearest_numbers_of_ranks(
 )
 def test_loading_processes_share_the_cpus_that_the_ranks_leave(ranks: int, cpus: int, workers: int) -> None:
     assert default_workers(ranks, cpus) == workers
+
+
+def test_a_huge_batch_of_few_divisors_is_told_as_quickly_as_a_small_one() -> None:
+    prime = 10**12 + 39
+    with pytest.raises(ValueError, match="use 1 or 1,000,000,000,039 ranks"):
+        per_rank_batch(prime, 8)
+
+
+def test_the_divisors_of_a_number_are_all_that_divide_it() -> None:
+    for number in (1, 2, 12, 49, 97, 360, 2048):
+        assert divisors(number) == tuple(one for one in range(1, number + 1) if number % one == 0)
+
+
+def test_parameters_that_wait_on_the_cpu_are_sharded_unless_asked_otherwise() -> None:
+    for engine in ("deepspeed", "fsdp"):
+        assert put("clip", 8, engine=engine, offload="all").zero_stage == 3
 
 
 def test_written_settings_are_taken_as_they_are() -> None:

@@ -282,9 +282,11 @@ def test_memory_that_no_placement_fits_into_is_refused(asked: PlanOf) -> None:
         asked("image_tower=vit_h14", "objective=clip", accelerator="cpu_core", num_devices=1)
 
 
-def test_a_peak_that_experience_says_will_not_fit_is_marked(plan_of: PlanOf) -> None:
+def test_a_peak_that_experience_says_will_not_fit_is_marked(plan_of: PlanOf, asked: PlanOf) -> None:
     plan = plan_of("image_tower=vit_h14", "objective=clip", "activation_checkpointing=blocks")
     assert any(cell.endswith(TOO_LARGE) for cell in taken_row(plan.points[0], plan))
+    assert f"{TOO_LARGE} 1 run would not fit into 73.6 GB" in printed(plan)
+    assert "would not fit" not in printed(asked())
 
 
 @pytest.mark.parametrize(
@@ -315,6 +317,27 @@ def test_the_plan_of_a_tiny_sweep_wraps_no_figure(asked: PlanOf) -> None:
     # name, columns, and a unit that stands apart; a cell that wraps is cut in two lines
     assert [len(row) for row in rows] == [8, 8, 7, 7, 9, 9]
     assert all(taken_row(told, plan) == tuple(row) for told, row in zip(plan.points, rows[4:], strict=True))
+
+
+LONG_NAMES = ("image_tower=[convnext_tiny]", "samples_seen=12.8B")
+
+
+def test_long_names_leave_every_figure_in_one_piece_at_100_columns(asked: PlanOf) -> None:
+    plan = asked(*LONG_NAMES, accelerator="a100_sxm_40gb", usd_per_hour=99.5)
+    lines = [line.split() for line in printed(plan).splitlines()]
+    for told in plan.points:
+        assert list(taken_row(told, plan)) in lines
+
+
+def test_a_console_too_narrow_for_a_table_folds_names_and_never_figures(asked: PlanOf) -> None:
+    plan = asked(*LONG_NAMES, usd_per_hour=99.5)
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))
+    console.print(plan_tables(plan, 80)[-1])
+    text = console.export_text()
+    assert "…" not in text and max(map(len, text.splitlines())) <= 80
+    figures = [line.split()[1:] for line in text.splitlines()]
+    for told in plan.points:
+        assert list(taken_row(told, plan)[1:]) in figures
 
 
 @pytest.mark.parametrize(("size", "unit"), [(0, "B"), (999, "B"), (1e3, "kB"), (141e9, "GB"), (2e13, "TB")])

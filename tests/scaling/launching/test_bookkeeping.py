@@ -44,6 +44,18 @@ def test_a_new_point_runs_under_a_lease_and_is_running_at_once(run: RunDirectory
     assert not _books(run).decide(0, point).is_run, "this launcher lives and holds it"
 
 
+@pytest.mark.parametrize("name", ["record.json", "status.json"])
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b'{"sweep": 3}'])
+def test_a_damaged_file_of_one_run_is_named_and_stops_no_other(
+    name: str, content: bytes, run: RunDirectory, point: RunPoint, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run.path / name).write_bytes(content)
+    order = _books(run).decide(0, point)
+    assert not (order.is_run or order.is_done or order.is_stop)
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"{name} is damaged" in said and "move it away" in said
+
+
 @pytest.mark.parametrize("state", ["error", "oom", "diverged", "shard_corrupt"])
 def test_a_failed_point_runs_again_only_on_request(state: Any, run: RunDirectory, point: RunPoint) -> None:
     run.write_status(Status(state=state, reason="for some reason", attempts=1))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from scaling.plan import Plan, plan_sweep
+from scaling.planning.plan_notes import plan_notes
 from scaling.points import resolve_points
 from scaling.predicting.calibration import (
     Calibration,
@@ -169,6 +170,12 @@ def test_a_folder_without_runs_calibrates_nothing(plan_of: PlanOf, tmp_path: Pat
     assert plan_of(Calibration()).points == plan_of().points
 
 
+def test_a_calibration_that_is_no_text_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="c.json: not a calibration"):
+        read_calibration(tmp_path / "c.json")
+
+
 def test_a_written_calibration_reads_back_and_gives_way_to_the_sweep_s_own(tmp_path: Path) -> None:
     def row(tower: str, ratio: float) -> CalibrationRow:
         return CalibrationRow(
@@ -182,7 +189,23 @@ def test_a_written_calibration_reads_back_and_gives_way_to_the_sweep_s_own(tmp_p
     assert both.factors("clip", "vit_b16", "b200") == pytest.approx({"utilisation": 0.9})
 
 
-@pytest.mark.parametrize("text", ["{", '{"rows": [{}]}', '{"rows": [], "left_out": "x"}', "[]"])
+def test_records_that_are_left_out_are_told(plan_of: PlanOf) -> None:
+    assert "2 finished runs of before hardware FLOPs" in plan_notes(plan_of(Calibration(left_out=2)))[1]
+    assert "left out" not in plan_notes(plan_of())[1]
+
+
+def a_row(ratio: str) -> str:
+    named = '"objective": "clip", "image_tower": "vit_s16", "accelerator": "b200", "num_runs": 1'
+    return f'{{"rows": [{{{named}, "memory": {ratio}}}]}}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{", '{"rows": [{}]}', '{"rows": [], "left_out": "x"}', "[]", '{"calibration_version": 2}'),
+        *(a_row("0"), a_row("-1"), a_row("NaN"), a_row("Infinity"), a_row("1e300"), a_row("1e-300")),
+    ],
+)
 def test_a_file_that_is_no_calibration_is_refused_by_name(tmp_path: Path, text: str) -> None:
     (tmp_path / "c.json").write_text(text)
     with pytest.raises(ValueError, match="c.json: not a calibration"):

@@ -33,6 +33,7 @@ def device(memory_gigabytes: float) -> Accelerator:
         peak_bf16_flops=H100.peak_bf16_flops,
         peak_fp32_flops=H100.peak_fp32_flops,
         memory_bytes=memory_gigabytes * 1e9,
+        memory_bytes_per_second=H100.memory_bytes_per_second,
         link_bytes_per_second=H100.link_bytes_per_second,
         source="made up",
     )
@@ -111,6 +112,22 @@ def test_of_equally_fast_placements_the_lowest_stage_is_chosen() -> None:
 def test_the_stage_that_trains_differently_is_never_chosen() -> None:
     point = science(precision="fp32", objective="superclass", image_tower="vit_s16")
     assert solve(point, settings(), H100, 1).zero_stage == 1
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("offload", ["none", "optimizer", "all"])
+@pytest.mark.parametrize("engine", ["deepspeed", "fsdp"])
+def test_what_is_chosen_may_be_written(engine: str, offload: str, compiled: bool) -> None:
+    """Also on devices so small that only the stage with the least memory would fit, if the engine had it."""
+    asked = {"engine": engine, "offload": offload, "compile": compiled}
+    point = science(objective="superclass", image_tower="vit_s16", precision="fp32", global_batch=1024)
+    for memory_gigabytes in (2, 3, 4, 6, 24):
+        try:
+            chosen = solve(point, settings(**asked), device(memory_gigabytes), 4)
+        except ValueError:
+            continue
+        written = {**asked, **{field: getattr(chosen, field) for field in CHOSEN}}
+        assert place(point, settings(**written), num_ranks=4, ranks_per_node=None) == chosen
 
 
 def test_a_refusal_says_what_is_needed_and_each_way_out_of_it_fits() -> None:

@@ -111,6 +111,21 @@ def test_shards_shrink_with_the_ranks_that_share_them() -> None:
     assert sizes[0] == pytest.approx(64 * sizes[3], rel=1e-6)
 
 
+def test_one_rank_gathers_no_weights_but_those_that_wait_on_the_cpu() -> None:
+    """It has them whole; what its communication is left with is the bucket that DeepSpeed keeps."""
+    point = science(global_batch=64)
+    whole, bucket = 4 * sum(count_parameters(point.specification).values()), 4 * 50_000_000
+    found = {
+        (num_ranks, offload): predicted_memory(
+            point, placement(zero_stage=3, num_ranks=num_ranks, micro_batch=32, offload=offload)
+        ).communication
+        for num_ranks in (1, 2)
+        for offload in ("none", "all")
+    }
+    assert found[1, "none"] == bucket
+    assert found[1, "all"] == found[2, "none"] == found[2, "all"] == whole + bucket
+
+
 @pytest.mark.parametrize(("objective", "tower"), [("clip", "vit_s16"), ("superclass", "vit_b16")])
 def test_a_share_of_gradients_is_there_once_the_first_bucket_is_full(objective: str, tower: str) -> None:
     """With room for all gradients the bucket is full when all activations are gone; a small one is full at once."""

@@ -21,6 +21,7 @@ from scaling.profile.drawing import LEFT, MARKER, WIDTH, apart
 from scaling.profile.profile_report import ProfileReport, report_as_json
 from scaling.profile.render import duration, main_operators, page_of, significant, size
 from scaling.profile.report import profile_sweep
+from scaling.profile.step_profile import StepProfile
 from scaling.spec import load_sweep
 
 
@@ -44,6 +45,21 @@ def test_superclass_stands_beside_clip_with_the_shares_that_were_measured() -> N
     assert second.seconds_share == superclass.seconds_per_step / clip.seconds_per_step
     assert second.model_flops_share < 1
     assert f"{second.peak_share:.0%} of CLIP's memory" in second.sentence
+
+
+def test_what_else_differs_between_places_is_told_apart() -> None:
+    def on(engine: str, name: str) -> StepProfile:
+        profile = profile_of(name)
+        placement = profile.reduced.point.placement.model_copy(update={"engine": engine})
+        point = profile.reduced.point.model_copy(update={"placement": placement})
+        return dataclasses.replace(profile, reduced=dataclasses.replace(profile.reduced, point=point))
+
+    engines = ("deepspeed", "fsdp")
+    rows = compare_with_clip([on(engine, name) for engine in engines for name in ("clip", "superclass")])
+    assert [row.place for row in rows] == [f"engine {name}" for name in engines for _ in range(2)]
+    assert all(f" samples, {row.place}: " in row.sentence for row in rows)
+    alone = compare_with_clip([on("fsdp", name) for name in ("clip", "superclass")])
+    assert [row.place for row in alone] == ["", ""] and " samples: " in alone[1].sentence
 
 
 def test_times_that_other_processes_disturbed_are_not_compared_in_words() -> None:
@@ -155,13 +171,13 @@ def test_what_cannot_be_profiled_is_refused_before_anything_runs(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["deepspeed", "fsdp"])
-def test_a_sweep_is_profiled_through_its_own_engine_and_leaves_nothing_in_shared_memory(
+def test_a_sweep_is_profiled_through_its_own_engine_as_predicted_and_leaves_nothing_in_shared_memory(
     tmp_path: Path, engine: str
 ) -> None:
     program = (
         "import sys, pathlib; from rich.console import Console; from scaling.spec import load_sweep;"
         "from scaling.profile.report import profile_sweep;"
-        "sweep = load_sweep(pathlib.Path(sys.argv[1]), ['image_tower=vit_nano8', 'engine=' + sys.argv[3]]);"
+        "sweep = load_sweep(pathlib.Path(sys.argv[1]), ['image_tower=vit_micro8', 'engine=' + sys.argv[3]]);"
         "sys.exit(profile_sweep(sweep, None, 1, pathlib.Path(sys.argv[2]), Console()))"
     )
     page, before = tmp_path / "profile.html", set(Path("/dev/shm").iterdir())
@@ -171,6 +187,8 @@ def test_a_sweep_is_profiled_through_its_own_engine_and_leaves_nothing_in_shared
     plain = json.loads(page.with_suffix(".json").read_text())
     assert {profile["placement"]["engine"] for profile in plain["profiles"]} == {engine}
     for profile in plain["profiles"]:
+        measured = profile["memory_at_peak_bytes"]["total"]
+        assert profile["predicted_memory_bytes"] == pytest.approx(measured, rel=0.10)
         whole, tower = profile["modules"][0], profile["modules"][1]
         assert whole["parameters"] == sum(profile["parameters"].values())
         assert 0 < tower["forward_flops"] < whole["forward_flops"]
