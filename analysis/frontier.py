@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from analysis.forms.form import Floats, Form, Law
 
-BEYOND = 1.25  # times the most samples of a tower's runs: what lies between two cells of a doubling grid, halved
+# times the most samples of a tower's runs: what lies between two cells of a doubling grid, halved
+BEYOND = 1.25
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,13 +1,16 @@
 """What we train: image towers, text towers and the objectives.  Imports nothing else of this project.
 
-Read in this order; each imports only those before it, and the first line's load no torch, so that planning is instant.
+Read in this order; each module imports only those before it.  Those of the first three lines load no torch, so that
+planning takes a second.
 
-tower_shapes -> architectures -> specification -> tower_counts -> counts
+tower_shapes -> architectures -> specification -> activation_segments
+-> block_counts -> convolution_counts -> tower_counts -> counts -> hardware_counts; optimizer_counts
+-> convolution_activations -> activation_counts -> activation_timeline; tiling -> loss_memory
 -> targets -> precision, across_ranks
--> batch_norm -> image_tower; text_tower
--> positives -> negatives -> classification_losses; tiling -> streamed_logits -> fused_classification
+-> batch_norm -> image_tower; text_tower; blocks; kept_operations -> activation_checkpointing
+-> positives -> negatives -> classification_losses; streamed_logits -> fused_classification
 -> classification_head
 -> contrastive_losses
 -> objective -> superclass; contrastive_towers -> clip, siglip, superclip, lit -> build
--> renaming -> open_clip_format -> weight_files -> weights; transformers_format -> exported_files -> export
+-> renaming -> open_clip_format, transformers_format -> weight_files -> weights; exported_files -> export
 """

@@ -1,4 +1,4 @@
-"""Rows of all ranks on every rank, with gradients that find their way back."""
+"""Gathers the rows of all ranks on every rank, with gradients that flow back to the rank a row came from."""
 
 # Shapes.  B samples of this rank, G samples of all ranks, E features.
 
@@ -18,7 +18,7 @@ def num_ranks() -> int:
 
 
 def own_rank() -> int:
-    """The number of this rank; 0 without a process group."""
+    """The index of this rank; 0 without a process group."""
     return dist.get_rank() if num_ranks() > 1 else 0
 
 
@@ -32,11 +32,11 @@ def gather_flags(flags_B: Tensor) -> Tensor:
 
 
 def gather_rows(rows_BE: Tensor) -> Tensor:
-    """The rows of all ranks, [G, E], rank by rank (equal B on each).
+    """The rows of all ranks, [G, E], rank by rank; every rank must give as many rows.
 
-    The gradient of a rank's rows is the sum over the ranks' losses.  Engines then average gradients over the
-    ranks, so a loss that every rank computes whole keeps its gradient, and a sum of the ranks' local losses
-    that is divided by a rank's share of the batch gets that of their mean.
+    In the backward pass a rank's rows get the sum of the gradients of all ranks' losses, and engines then average
+    gradients over the ranks.  Both kinds of loss come out right: one that every rank computes over the whole global
+    batch, and one that every rank computes over its own rows, divided by its share of the global batch.
     """
     if num_ranks() == 1:
         return rows_BE

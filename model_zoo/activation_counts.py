@@ -1,19 +1,17 @@
-"""Bytes of activations of a tower, in closed form: what forward keeps for backward, and what each pass needs besides.
+"""Bytes of a tower's activations, in closed form: what forward keeps for backward, and what each pass needs besides.
 
-No torch.  A tower is a row of segments: what comes before its blocks, the blocks, what stands between and after them.
-The counts follow what autograd keeps of each operation in torch 2.15 under the two precisions of a run: float32, and
-bfloat16 by autocast over float32 weights, where matrix products take and give bfloat16 and keep a bfloat16 copy of
-their weight, while the residual stream stays float32.  Attention is fused: no scores are kept.  What torch.compile
-saves of this is left out.  The tests hold the sums to a trace of the built towers.
+No torch.  A tower is a sequence of segments: what comes before its blocks, the blocks, what stands between and after
+them.  The counts follow what autograd keeps of each operation in torch 2.15 under the two precisions of a run:
+float32, and bfloat16 by autocast over float32 weights, where matrix products take and give bfloat16 and keep a
+bfloat16 copy of their weight, while the residual stream stays float32.  Attention is fused: no scores are kept.  The
+memory that torch.compile saves is not taken off.  The tests compare the sums with a trace of the built towers.
 """
 
 # Letters in comments.  D width, M width of the MLP, p bytes of an element of products.
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from model_zoo.activation_segments import FP32, IMAGE_CHANNELS, Arithmetic, Segment
+from model_zoo.activation_segments import FP32, Arithmetic, Segment
 from model_zoo.architectures import (
     ConvNextArchitecture,
     ImageTowerArchitecture,
@@ -22,6 +20,7 @@ from model_zoo.architectures import (
     VisionTransformerArchitecture,
 )
 from model_zoo.convolution_activations import convnext_segments, resnet_segments
+from model_zoo.tower_shapes import IMAGE_CHANNELS, TransformerShape
 
 NORM_STATISTICS = 2 * FP32  # a LayerNorm keeps mean and inverse deviation of each token
 
@@ -101,23 +100,7 @@ def _vision_transformer(
     return (before, *_blocks(image, arithmetic, num_tokens), after)
 
 
-class _Blocks(Protocol):
-    """What image and text transformers share: a stack of equal blocks."""
-
-    @property
-    def width(self) -> int: ...
-
-    @property
-    def depth(self) -> int: ...
-
-    @property
-    def num_heads(self) -> int: ...
-
-    @property
-    def mlp_width(self) -> int: ...
-
-
-def _blocks(tower: _Blocks, arithmetic: Arithmetic, num_tokens: int) -> tuple[Segment, ...]:
+def _blocks(tower: TransformerShape, arithmetic: Arithmetic, num_tokens: int) -> tuple[Segment, ...]:
     product = arithmetic.product_bytes
     stream, feature, hidden = tower.width * FP32, tower.width * product, tower.mlp_width * product
     attention = 4 * feature + tower.num_heads * FP32  # queries, keys, values, output; each head's log-sum-exp
@@ -133,7 +116,7 @@ def _blocks(tower: _Blocks, arithmetic: Arithmetic, num_tokens: int) -> tuple[Se
         operations=num_tokens * (stream + attention + 2 * feature + hidden),
         # what entered the first block and this one, the stream between its halves, normalised; MLP around GELU
         forward=num_tokens * (4 * stream + 2 * hidden),
-        backward=num_tokens * (copied + hidden),  # when the MLP's second product has been differentiated
+        backward=num_tokens * (copied + hidden),  # right after the MLP's second product was differentiated
         weights=arithmetic.copied_weights(matrices),
         weight_gradient=tower.width * tower.mlp_width * product,
         parameters=matrices + vectors,

@@ -1,8 +1,9 @@
 """Batch normalisation whose result does not depend on how a batch is split over ranks and micro-batches.
 
 Statistics are taken over groups of a fixed number of consecutive samples (ghost batch normalisation, arXiv
-1705.08741, section 4), so that whoever computes a group computes the same.  The running statistics, which only
-evaluation reads, are brought up to date once per optimizer step, from all groups of the global batch.
+1705.08741, section 4), so that a group gives the same result on any rank and in any micro-batch.  The running
+statistics, which only evaluation reads, are brought up to date once per optimizer step, from all groups of the
+global batch.
 """
 
 # Shapes.  B samples, C channels, H W positions.
@@ -32,7 +33,8 @@ class GroupedBatchNorm(nn.BatchNorm2d):
         self.drop: nn.Module = replaced.drop
         self.act: nn.Module = replaced.act
         self.num_counted = 0  # groups since the last update
-        self.counted: tuple[Tensor, Tensor] | None = None  # sums of their means and variances, [C]; never saved
+        # sums of their means and variances, [C]; never saved
+        self.counted: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Normalised and activated, [B, C, H, W]; ValueError unless the groups divide the batch."""
@@ -76,7 +78,7 @@ class GroupedBatchNorm(nn.BatchNorm2d):
         assert self.num_batches_tracked is not None and self.momentum is not None
         *sums, number = torch.split(counted, [self.num_features, self.num_features, 1])
         for running, total in zip((self.running_mean, self.running_var), sums, strict=True):
-            # with torch.where, because looking whether anything was counted would wait for the accelerator
+            # torch.where, not if: reading `number` would wait for the accelerator
             running.lerp_(torch.where(number > 0, total / number.clamp_min(1), running), self.momentum)
         self.num_batches_tracked += (number > 0).squeeze().to(self.num_batches_tracked.dtype)
 
@@ -109,7 +111,7 @@ def update_running_statistics(module: nn.Module) -> None:
 
 
 def discard_counted_statistics(module: nn.Module) -> None:
-    """Let batch norms forget what they counted for a step that did not happen."""
+    """Forget the statistics that batch norms counted for a step that was not taken."""
     for part in module.modules():
         if isinstance(part, GroupedBatchNorm):
             part.take_counted()

@@ -1,10 +1,10 @@
-"""What a tower takes, block by block, and what activation checkpointing makes of it twice.  No torch."""
+"""Parameters and FLOPs of a tower and of its blocks, and the FLOPs that activation checkpointing repeats.  No torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model_zoo.activation_segments import CheckpointingMode
+from model_zoo.activation_segments import ActivationCheckpointing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -13,14 +13,15 @@ class BlockCount:
 
     parameters: int
     forward_flops: int  # per sample
-    recomputed_flops: int  # of them, when backward makes the block again
+    recomputed_flops: int  # per sample, when backward recomputes the block
 
     @classmethod
     def of(cls, *, parameters: int, forward_flops: int, needless_flops: int = 0) -> BlockCount:
-        """A block whose recomputation stops before its last product, of `needless_flops`, if nothing needs its result.
+        """A block whose recomputation skips `needless_flops` at its end.
 
-        torch's checkpoint ends a recomputation as soon as it has everything that backward reads (early_stop).  The
-        sum of a block's last product and the residual is not among that, unless stochastic depth draws behind it.
+        torch's checkpoint stops a recomputation as soon as it has everything that backward reads (early_stop).
+        Backward does not read the output of a block's last product, which is only added to the residual stream, unless
+        stochastic depth or a scale follows it.
         """
         return cls(
             parameters=parameters,
@@ -31,23 +32,24 @@ class BlockCount:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TowerCount:
-    """What one tower takes."""
+    """Parameters and FLOPs of one tower."""
 
     parameters: int
     forward_flops: int  # per sample
-    pixel_flops: int = 0  # the part of them in the layer that sees the pixels, which need no gradient
-    score_flops: int = 0  # the part of them in products of queries and keys, over all attention
+    # the part of forward_flops in the layer that sees the pixels, which need no gradient
+    pixel_flops: int = 0
+    score_flops: int = 0  # the part of forward_flops in products of queries and keys
     blocks: tuple[BlockCount, ...] = ()
 
     @property
     def train_flops(self) -> int:
-        """Forward and backward: every product costs two more backward, one per factor that needs a gradient."""
+        """FLOPs of forward and backward: in backward every product costs one more per factor that needs a gradient."""
         return 3 * self.forward_flops - self.pixel_flops
 
-    def recomputed_flops(self, mode: CheckpointingMode, every: int) -> int:
-        """What backward makes again with one block of each `every` checkpointed, the first.
+    def recomputed_flops(self, mode: ActivationCheckpointing, every: int) -> int:
+        """FLOPs that backward recomputes when blocks 0, `every`, 2 x `every`, ... are checkpointed.
 
-        Mode "operations" keeps the results of all products: what it makes again counts as none.
+        0 in mode "operations", which keeps the results of all products: what it recomputes is elementwise.
         """
         if mode in ("none", "operations"):
             return 0

@@ -24,7 +24,7 @@ def blocks_of(objective: nn.Module) -> list[nn.Module]:
 
 
 def compile_blocks(objective: nn.Module) -> None:
-    """Have torch.compile compile each block; equal blocks share what is compiled. Names stay as they are.
+    """Compile each block by torch.compile; equal blocks share compiled code, and names stay as they are.
 
     Blocks with a GroupedBatchNorm are left alone: it counts groups in Python, which a compiled graph would not repeat.
     """

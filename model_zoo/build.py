@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from model_zoo.activation_checkpointing import ActivationCheckpointing, checkpoint_activations
+from model_zoo.activation_checkpointing import checkpoint_activations
+from model_zoo.activation_segments import ActivationCheckpointing
 from model_zoo.architectures import TextTowerArchitecture
 from model_zoo.classification_head import ClassificationHead
 from model_zoo.classification_losses import ClassificationLoss
@@ -34,10 +35,10 @@ def build_objective(
 ) -> BuiltObjective:
     """The objective, a torch module that implements `Objective`, in float32 on the default device.
 
-    Its weights depend on `seed` and the specification only; those of the image tower, and of the text tower
-    where there is one, not on the objective.  The caller's random state is left as it was.
-    `activation_checkpointing`: what the towers compute again in the backward pass, in one block of each
-    `activation_checkpointing_every`.  `head_recompute`: likewise the logits of the classification head.
+    Its weights depend on `seed` and the specification only, and those of the towers are the same whatever the
+    objective.  The caller's random state is left as it was.
+    `activation_checkpointing`: what blocks 0, `activation_checkpointing_every`, ... of the trained towers recompute in
+    the backward pass.  `head_recompute`: recompute the logits of the classification head there.
     """
     objective = _built(specification, seed, head_recompute)
     for tower in (objective.image_tower, getattr(objective, "text_tower", None)):

@@ -117,9 +117,8 @@ class Asymmetric:
 
     def _slope(self, logits_RC: Tensor) -> Tensor:
         q_RC, surprise_RC = self._shifted(logits_RC)
-        p_RC, rest_RC = torch.sigmoid(logits_RC), torch.sigmoid(
-            -logits_RC
-        )  # rest: 1 - p without cancellation
+        # rest: 1 - p without cancellation
+        p_RC, rest_RC = torch.sigmoid(logits_RC), torch.sigmoid(-logits_RC)
         share_RC = rest_RC / (1 - q_RC) if self.margin else 1.0
         focusing_RC = self.gamma_negative * _power(q_RC, self.gamma_negative - 1) * surprise_RC * rest_RC
         slope_RC = p_RC * (focusing_RC + _power(q_RC, self.gamma_negative) * share_RC)

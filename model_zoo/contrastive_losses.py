@@ -19,9 +19,9 @@ def info_nce(
 ) -> Tensor:
     """InfoNCE of each sample, [B], in nats, image-to-text and text-to-image averaged; 0 for invalid rows.
 
-    CLIP's loss (arXiv 2103.00020, figure 3).  Negatives are the other valid rows of this rank or,
-    `across_ranks`, of all ranks (equal B on each).  Gradients flow back through those too: the mean over
-    ranks of the gradients, as engines take it, is the gradient of the global mean.
+    CLIP's loss (arXiv 2103.00020, figure 3).  Negatives are the other valid rows of this rank or, with
+    `across_ranks`, of all ranks (equal B on each).  Gradients also flow back into gathered rows, so that the mean over
+    ranks of the gradients, which engines take, is the gradient of the mean loss of the global batch.
     """
     with without_autocast(image_BE.device):
         image_BE, text_BE, scale = at_least_fp32(image_BE), at_least_fp32(text_BE), at_least_fp32(scale)
@@ -55,7 +55,7 @@ def pairwise_sigmoid(
 
 
 def _own_columns(valid_B: Tensor, across_ranks: bool) -> tuple[Tensor, Tensor]:
-    """The column of each row's own partner, int64 [B], and the valid columns, bool [G]."""
+    """The column that matches each row, int64 [B], and which columns are valid, bool [G]."""
     own_B = torch.arange(len(valid_B), device=valid_B.device)
     if not across_ranks:
         return own_B, valid_B

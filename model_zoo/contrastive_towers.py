@@ -85,7 +85,7 @@ class ContrastiveTowers(nn.Module, ABC):
             self.logit_scale.clamp_(max=self.logit_scale_max)
 
     def after_step(self) -> tuple[nn.Parameter, ...]:
-        """`logit_scale`, clamped; the running statistics of batch norms are brought up to date besides."""
+        """Clamps and returns `logit_scale`; brings the running statistics of batch norms up to date."""
         update_running_statistics(self.image_tower)
         self.clamp_logit_scale()
         return (self.logit_scale,)
@@ -109,7 +109,6 @@ class ContrastiveTowers(nn.Module, ABC):
 
 def _projection(width: int, embed_width: int, *, bias: bool) -> nn.Linear:
     projection = nn.Linear(width, embed_width, bias=bias)
-    nn.init.normal_(
-        projection.weight, std=width**-0.5
-    )  # CLIP's; a ResNet's bias keeps torch's, as CLIP leaves it
+    # CLIP's initial weight; it leaves the bias of a ResNet's projection at torch's default
+    nn.init.normal_(projection.weight, std=width**-0.5)
     return projection

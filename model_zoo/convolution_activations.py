@@ -4,11 +4,9 @@
 
 from __future__ import annotations
 
-from model_zoo.activation_segments import FP32, IMAGE_CHANNELS, Arithmetic, Segment
+from model_zoo.activation_segments import FP32, Arithmetic, Segment
 from model_zoo.architectures import ConvNextArchitecture, ResNetArchitecture
-
-MLP_RATIO = 4  # of ConvNeXt, arXiv 2201.03545, section 2.4
-STEM_STRIDE = 4  # pixels per side of its patches
+from model_zoo.tower_shapes import CONVNEXT_MLP_RATIO, CONVNEXT_STEM_STRIDE, IMAGE_CHANNELS
 
 
 def resnet_segments(
@@ -34,8 +32,8 @@ def _resnet_stem(image: ResNetArchitecture, arithmetic: Arithmetic, image_size: 
     maps = positions * (half + half + width)
     return Segment(
         is_block=False,
-        kept=(pixels + 2 * maps)
-        * product,  # of each convolution the output, normalised and rectified in place
+        # the pixels; of each convolution its output, and that normalised (rectified in place)
+        kept=(pixels + 2 * maps) * product,
         forward=pixels * FP32 + (pixels + 2 * positions * (half + width)) * product,
         backward=2 * positions * width * product,
         weights=arithmetic.copied_weights(matrices),
@@ -84,7 +82,7 @@ def _resnet_pooling(
         )
     num_tokens = 1 + num_patches
     stream, feature, matrices = num_tokens * width * FP32, num_tokens * width * product, 3 * width**2
-    # queries, keys and values each of a copy of the tokens of their own; in float32, of the tokens themselves
+    # the inputs of queries, keys and values: one bfloat16 copy of the tokens each; in float32 the tokens themselves
     copies = 3 * feature if arithmetic.bf16_autocast else stream
     return Segment(
         is_block=False,
@@ -101,7 +99,7 @@ def convnext_segments(
     image: ConvNextArchitecture, arithmetic: Arithmetic, image_size: int
 ) -> tuple[Segment, ...]:
     """Stem, downsampling layers, blocks and the last norm of a ConvNeXt."""
-    side, inputs = image_size // STEM_STRIDE, image.stage_widths[0]
+    side, inputs = image_size // CONVNEXT_STEM_STRIDE, image.stage_widths[0]
     segments = [_convnext_stem(arithmetic, image_size, inputs)]
     for stage, (depth, width) in enumerate(zip(image.stage_depths, image.stage_widths, strict=True)):
         if stage:
@@ -124,8 +122,8 @@ def convnext_segments(
 
 def _convnext_stem(arithmetic: Arithmetic, image_size: int, width: int) -> Segment:
     product, pixels = arithmetic.product_bytes, IMAGE_CHANNELS * image_size**2
-    made = width * (image_size // STEM_STRIDE) ** 2
-    convolution = IMAGE_CHANNELS * STEM_STRIDE**2 * width
+    made = width * (image_size // CONVNEXT_STEM_STRIDE) ** 2
+    convolution = IMAGE_CHANNELS * CONVNEXT_STEM_STRIDE**2 * width
     return Segment(
         is_block=False,
         kept=pixels * product + made * arithmetic.norm_bytes,
@@ -154,19 +152,20 @@ def _downsampling(arithmetic: Arithmetic, inputs: int, outputs: int, side: int) 
 
 def _convnext_block(arithmetic: Arithmetic, width: int, side: int) -> Segment:
     product, elements = arithmetic.product_bytes, width * side**2
-    stream, feature, hidden = elements * FP32, elements * product, MLP_RATIO * elements * product
-    matrices = 7**2 * width + 2 * MLP_RATIO * width**2
+    stream, feature, hidden = elements * FP32, elements * product, CONVNEXT_MLP_RATIO * elements * product
+    matrices = 7**2 * width + 2 * CONVNEXT_MLP_RATIO * width**2
     kept_of_norm = elements * arithmetic.norm_bytes
     return Segment(
         is_block=True,
         input=stream,
-        keeps_input=not arithmetic.bf16_autocast,  # but its copy for the depthwise convolution
-        # inputs of the convolution, of the norm, of both products of the MLP and of GELU; what is scaled
+        keeps_input=not arithmetic.bf16_autocast,  # autocast keeps a copy for the depthwise convolution instead
+        # inputs of the convolution, the norm, the MLP's first product, GELU and second product, the block's scale
         kept=feature + kept_of_norm + feature + 2 * hidden + feature,
         operations=stream + feature + hidden + feature,
         forward=stream + feature + 2 * hidden,
         backward=stream + feature + hidden,
         weights=arithmetic.copied_weights(matrices),
-        weight_gradient=MLP_RATIO * width**2 * product,
-        parameters=matrices + (1 + 2 + MLP_RATIO + 1 + 1) * width,  # biases, norm, scale of the block
+        weight_gradient=CONVNEXT_MLP_RATIO * width**2 * product,
+        parameters=matrices
+        + (1 + 2 + CONVNEXT_MLP_RATIO + 1 + 1) * width,  # biases, norm, scale of the block
     )

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from model_zoo.architectures import ConvNextArchitecture, ImageTowerArchitecture, ResNetArchitecture
 from model_zoo.block_counts import BlockCount, TowerCount
-
-IMAGE_CHANNELS = 3
+from model_zoo.tower_shapes import CONVNEXT_MLP_RATIO, CONVNEXT_STEM_STRIDE, IMAGE_CHANNELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class _Convolution:
 
 
 def count_resnet(image: ResNetArchitecture, image_size: int, pooling: str) -> TowerCount:
-    """CLIP's ModifiedResNet, with or without its attention pool."""
+    """Parameters and FLOPs of CLIP's ModifiedResNet, with or without its attention pool."""
     stem = _resnet_stem(image, image_size)
     blocks = list(_resnet_blocks(image, image_size))
     convolutions = [*stem, *(convolution for block in blocks for convolution in block)]
@@ -51,7 +50,10 @@ def count_resnet(image: ResNetArchitecture, image_size: int, pooling: str) -> To
 
 
 def batch_norm_statistics(image: ImageTowerArchitecture) -> int:
-    """Numbers that batch norms sum over ranks per step: means, variances and a number of groups; 0 without them."""
+    """How many numbers the batch norms of a tower sum over ranks per step; 0 without batch norms.
+
+    Per layer a mean and a variance of each channel, and the number of groups: see GroupedBatchNorm.take_counted.
+    """
     if not isinstance(image, ResNetArchitecture):
         return 0
     blocks = _resnet_blocks(image, image.stride)
@@ -70,7 +72,7 @@ def _resnet_stem(image: ResNetArchitecture, image_size: int) -> list[_Convolutio
 
 
 def _resnet_block(convolutions: list[_Convolution]) -> BlockCount:
-    """Each of its convolutions is followed by a norm, which needs the result."""
+    """A block that is recomputed whole: a norm follows its last convolution and needs the result."""
     return BlockCount.of(
         parameters=sum(convolution.parameters for convolution in convolutions),
         forward_flops=sum(convolution.flops for convolution in convolutions),
@@ -96,9 +98,9 @@ def _resnet_blocks(image: ResNetArchitecture, image_size: int) -> Iterator[list[
 
 
 def count_convnext(image: ConvNextArchitecture, image_size: int) -> TowerCount:
-    """ConvNeXt with its last LayerNorm."""
-    side, inputs = image_size // 4, image.stage_widths[0]
-    stem = IMAGE_CHANNELS * 4**2 * inputs  # 4-pixel patches
+    """Parameters and FLOPs of a ConvNeXt with its last LayerNorm."""
+    side, inputs = image_size // CONVNEXT_STEM_STRIDE, image.stage_widths[0]
+    stem = IMAGE_CHANNELS * CONVNEXT_STEM_STRIDE**2 * inputs
     parameters = stem + inputs + 2 * inputs  # bias, LayerNorm
     pixel_flops = flops = 2 * stem * side**2
     blocks: list[BlockCount] = []
@@ -107,8 +109,9 @@ def count_convnext(image: ConvNextArchitecture, image_size: int) -> TowerCount:
             side //= 2
             parameters += 2 * inputs + 2**2 * inputs * width + width  # LayerNorm, 2 x 2 convolution, bias
             flops += 2 * 2**2 * inputs * width * side**2
-        products = 7**2 * width + 2 * 4 * width**2  # depthwise convolution, MLP of ratio 4
-        vectors = (1 + 2 + 4 + 1 + 1) * width  # bias, LayerNorm, both biases of the MLP, scale of the block
+        products = 7**2 * width + 2 * CONVNEXT_MLP_RATIO * width**2  # depthwise convolution, MLP
+        # bias, LayerNorm, both biases of the MLP, scale of the block
+        vectors = (1 + 2 + CONVNEXT_MLP_RATIO + 1 + 1) * width
         # the block's scale needs the result of its last product
         block = BlockCount.of(parameters=products + vectors, forward_flops=2 * products * side**2)
         blocks += depth * [block]

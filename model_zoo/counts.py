@@ -2,8 +2,8 @@
 
 FLOPs are model FLOPs: 2 x multiply-adds of matrix products and convolutions, attention scores of masked
 positions included (as torch's FlopCounterMode counts unfused attention); normalisations, activations,
-pooling, look-ups, the optimizer and recomputation are left out.  What a run computes besides, hardware_counts.py
-says.  The tests hold both counts to the built modules.
+pooling, look-ups, the optimizer and recomputation are left out; hardware_counts.py counts what a run computes
+besides.  The tests compare parameters and FLOPs with the built modules.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def trained_parameters(specification: ObjectiveSpecification) -> int:
 def forward_flops_per_sample(specification: ObjectiveSpecification, global_batch: int) -> dict[str, int]:
     """FLOPs of one forward pass in evaluation, per sample: image_tower, text_tower, head, similarity.
 
-    similarity is a sample's share of the one global_batch x global_batch matrix of products.  Over several
-    ranks CLIP's local loss forms it twice (rows and columns live on different ranks): overhead, not model.
+    similarity is a sample's share of the one global_batch x global_batch matrix of similarities.  Over several
+    ranks CLIP's loss computes it twice (rows and columns live on different ranks): hardware_counts.py adds that.
     """
     return {
         "image_tower": image_tower_count(specification).forward_flops,
@@ -54,8 +54,8 @@ def forward_flops_per_sample(specification: ObjectiveSpecification, global_batch
 def train_flops_per_sample(specification: ObjectiveSpecification, global_batch: int) -> dict[str, int]:
     """FLOPs of one forward and backward pass, per sample, by the same parts; no recomputation.
 
-    Patches that are dropped cost nothing after their embedding.  A locked image tower costs its forward pass
-    on all patches, and the projection of its features, which need no gradient, one product less.
+    Patches that are dropped cost nothing after their embedding.  A locked image tower costs its forward pass on all
+    patches; its features need no gradient, so their projection costs two products instead of three.
     """
     image_projection, text_projection = projection_flops(specification)
     if specification.kind.locks_image_tower:
@@ -73,7 +73,7 @@ def train_flops_per_sample(specification: ObjectiveSpecification, global_batch: 
 
 
 def image_tower_count(specification: ObjectiveSpecification, *, training: bool = False) -> TowerCount:
-    """The image tower in evaluation, or in training without the patches that are dropped."""
+    """Parameters and FLOPs of the image tower, in evaluation or, with patches dropped, in training."""
     return count_image_tower(
         specification.image,
         image_size=specification.image_size,
@@ -84,7 +84,7 @@ def image_tower_count(specification: ObjectiveSpecification, *, training: bool =
 
 
 def text_tower_count(specification: ObjectiveSpecification) -> TowerCount:
-    """The text tower; of an objective without one, nothing."""
+    """Parameters and FLOPs of the text tower; 0 for an objective without one."""
     if specification.text is None:
         return TowerCount(parameters=0, forward_flops=0)
     return count_text_tower(
@@ -95,7 +95,7 @@ def text_tower_count(specification: ObjectiveSpecification) -> TowerCount:
 
 
 def classification_parameters(specification: ObjectiveSpecification) -> int:
-    """Of the classification head; 0 without one."""
+    """Parameters of the classification head; 0 without one."""
     if not specification.kind.classifies:
         return 0
     width, norm = specification.image.width, 2 * specification.image.width
@@ -111,7 +111,7 @@ def _classification_flops(specification: ObjectiveSpecification) -> int:
 
 
 def logit_flops(specification: ObjectiveSpecification) -> int:
-    """Of the logits of one sample, a product of feature and head matrix; 0 without a classification head."""
+    """FLOPs of the logits of one sample: its feature x the head's matrix; 0 without a classification head."""
     if not specification.kind.classifies:
         return 0
     return 2 * specification.image.width * specification.vocabulary_size
@@ -127,7 +127,7 @@ def _contrastive_parameters(specification: ObjectiveSpecification) -> int:
 
 
 def projection_flops(specification: ObjectiveSpecification) -> tuple[int, int]:
-    """Of one image and of one caption, into the joint embedding."""
+    """FLOPs of projecting one image and one caption into the joint embedding; 0 without a text tower."""
     image, text = specification.image, specification.text
     return (
         (0, 0) if text is None else (2 * image.width * image.embed_width, 2 * text.width * image.embed_width)
@@ -135,5 +135,5 @@ def projection_flops(specification: ObjectiveSpecification) -> tuple[int, int]:
 
 
 def similarity_flops(specification: ObjectiveSpecification, global_batch: int) -> int:
-    """Of one row of the matrix of products."""
+    """FLOPs of one row of the similarity matrix: an image with all captions of the global batch."""
     return 0 if specification.text is None else 2 * global_batch * specification.image.embed_width

@@ -43,10 +43,11 @@ def export(
     pixels: PixelStatistics,
     origin: Mapping[str, Any],
 ) -> None:
-    """Write `folder` in one of `FORMATS`; nothing is there until all of it is.
+    """Write `folder` in one of `FORMATS`, atomically: it appears when it is complete.
 
-    `weights`: the objective's state dict; `origin`: what run.json says of where they come from.  ValueError for
-    an unknown format, weights that do not fit, what the format cannot express, and a folder that has content.
+    `weights`: the objective's state dict; `origin`: where they come from, written to run.json and README.md.
+    ValueError for an unknown format, weights that do not fit, a tower that the format cannot express, and a folder
+    that is not empty.
     """
     make_files = look_up("format", format, FORMATS)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from model_zoo import open_clip_format, transformers_format
 from model_zoo.image_tower import timm_model
+from model_zoo.renaming import below
 from model_zoo.specification import ObjectiveSpecification
 
 
@@ -58,7 +59,7 @@ def timm_files(
     return ExportedFiles(
         configurations={"config.json": configuration},
         weights_file="model.safetensors",
-        weights=_below("image_tower.", weights),
+        weights=below("image_tower.", weights),
         usage='import timm\ntower = timm.create_model("local-dir:FOLDER", pretrained=True).eval()\n'
         "features = tower(images)  # [B, width], before any projection",
     )
@@ -86,7 +87,8 @@ def transformers_files(
     configuration = transformers_format.configuration(specification.image, image_size=size)
     usage = 'import transformers\nmodel = transformers.CLIPVisionModel.from_pretrained("FOLDER").eval()\n'
     if specification.image.resolve_pooling(specification.pooling) == "mean":
-        usage += (  # the pooler of transformers reads the class token, which this tower was not trained to fill
+        # the pooler of transformers reads the class token, which this tower was not trained to fill
+        usage += (
             "tokens = model.vision_model.post_layernorm(model(pixel_values=images).last_hidden_state)\n"
             "features = tokens[:, 1:].mean(dim=1)  # not pooler_output: this tower is pooled by the mean of its patches"
         )
@@ -95,7 +97,7 @@ def transformers_files(
     return ExportedFiles(
         configurations={"config.json": configuration, "preprocessor_config.json": processor},
         weights_file="model.safetensors",
-        weights=transformers_format.image_weights(_below("image_tower.", weights)),
+        weights=transformers_format.image_weights(below("image_tower.", weights)),
         usage=usage,
     )
 
@@ -105,7 +107,7 @@ def open_clip_files(
 ) -> ExportedFiles:
     """A whole CLIP model; without a text tower only its `visual`, as open_clip has no model of images alone."""
     image, pooling = specification.image, specification.pooling
-    tower = _below("image_tower.", weights)
+    tower = below("image_tower.", weights)
     vision = open_clip_format.image_configuration(image, image_size=specification.image_size, pooling=pooling)
     preprocess = {
         "mean": list(pixels.mean),
@@ -131,13 +133,13 @@ def open_clip_files(
     model = {"embed_dim": image.embed_width, "vision_cfg": vision, "text_cfg": text}
     if "logit_bias" in weights:
         model["init_logit_bias"] = specification.logit_bias_init
-    visual = open_clip_format.image_weights(tower, _below("image_projection.", weights), image, pooling)
+    visual = open_clip_format.image_weights(tower, below("image_projection.", weights), image, pooling)
     scalars = {name: weights[name].reshape([]) for name in ("logit_scale", "logit_bias") if name in weights}
     return ExportedFiles(
         configurations={"open_clip_config.json": {"model_cfg": model, "preprocess_cfg": preprocess}},
         weights_file="open_clip_model.safetensors",
         weights={f"visual.{name}": tensor for name, tensor in visual.items()}
-        | open_clip_format.text_weights(_below("text_tower.", weights), weights["text_projection.weight"])
+        | open_clip_format.text_weights(below("text_tower.", weights), weights["text_projection.weight"])
         | scalars,
         usage='import open_clip\nmodel = open_clip.create_model("local-dir:FOLDER").eval()\n'
         "embeddings = model.encode_image(images, normalize=True), model.encode_text(tokens, normalize=True)",
@@ -151,7 +153,3 @@ configuration = json.load(open("FOLDER/open_clip_visual_config.json"))["model_cf
 tower = open_clip.model._build_vision_tower(**configuration)
 tower.load_state_dict(safetensors.torch.load_file("FOLDER/open_clip_visual.safetensors"))
 features = tower.eval()(images)  # [B, width]"""
-
-
-def _below(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}

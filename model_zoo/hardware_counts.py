@@ -1,8 +1,8 @@
-"""FLOPs that a training step makes besides the model's: hardware FLOPs are those of counts.py and these.  No torch.
+"""Hardware FLOPs of a training step: the model FLOPs of counts.py and what a device computes besides.  No torch.
 
-Model FLOPs are what a result is worth (MFU), hardware FLOPs what the device did (HFU): a plan prices the second.
-Both are 2 x multiply-adds of matrix products and convolutions.  Left out, as in counts.py: elementwise work and the
-optimizer.  What a causal kernel saves by skipping masked tiles is not taken off, on either side.
+Model FLOPs measure what the model learns from (MFU), hardware FLOPs what the device does (HFU); a plan's time and price
+follow from the second.  Both are 2 x multiply-adds of matrix products and convolutions, without elementwise work and
+the optimizer.  Neither is reduced by the masked tiles that a causal kernel skips.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from model_zoo.activation_segments import CheckpointingMode
+from model_zoo.activation_segments import ActivationCheckpointing
 from model_zoo.block_counts import TowerCount
 from model_zoo.counts import (
     image_tower_count,
@@ -25,9 +25,9 @@ from model_zoo.specification import ObjectiveSpecification
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Execution:
-    """How a step is computed, as far as its FLOPs depend on it."""
+    """How a step is executed, as far as its hardware FLOPs depend on it."""
 
-    activation_checkpointing: CheckpointingMode = "none"
+    activation_checkpointing: ActivationCheckpointing = "none"
     activation_checkpointing_every: int = 1
     head_recompute: bool = False
     num_micro_batches: int = 1  # of a rank's share of the global batch
@@ -37,7 +37,7 @@ class Execution:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Overhead:
-    """FLOPs per sample that are no model FLOPs."""
+    """FLOPs per sample that are not model FLOPs."""
 
     part: str  # image_tower, text_tower, head or similarity, as in train_flops_per_sample
     cause: str  # a key of CAUSES
@@ -51,7 +51,7 @@ CAUSES = {
     "cached_features": "a second forward of all micro-batches but the first (arXiv 2101.06983)",
     "local_loss": "rows and columns of the similarity matrix formed on different ranks",
 }
-"""Why FLOPs are spent that are no model FLOPs."""
+"""Why a device computes more than model FLOPs."""
 
 
 def overheads(
@@ -94,7 +94,7 @@ def _trained_towers(specification: ObjectiveSpecification) -> dict[str, TowerCou
 
 
 def _of_cached_features(specification: ObjectiveSpecification, execution: Execution) -> Iterator[Overhead]:
-    """The encoding, which is all but the losses; fractions of a FLOP are cut."""
+    """Everything but the losses, once more for all micro-batches but one; fractions of a FLOP are cut."""
     if not specification.couples_samples:
         return
     encoded = {

@@ -28,8 +28,9 @@ def build_image_tower(
 ) -> nn.Module:
     """A module from images [B, 3, image_size, image_size] to features [B, width]: a model of timm.
 
-    `pooling`: one of the architecture's, None for its usual one.  `patch_dropout` and `drop_path`: rates, in
-    training.  `batch_norm_samples`: see batch_norm.py.  ValueError for what the architecture cannot do.
+    `pooling`: one of the architecture's `poolings`, None for the first.  `patch_dropout` and `drop_path`: rates, used
+    in training only.  `batch_norm_samples`: group size, see batch_norm.py.  ValueError for a value that the
+    architecture does not allow.
     """
     architecture.check_patch_dropout(patch_dropout)
     if not 0 <= drop_path < 1:
@@ -97,7 +98,11 @@ def _initialise_vision_transformer(tower: Any, width: int) -> None:
 
 
 def _initialise_resnet(tower: Any, width: int) -> None:
-    """Likewise: torch's defaults, the last scale of each block 0 (timm's as well), attention N(0, 1/width)."""
+    """CLIP's initial weights of a ResNet, in place of timm's.
+
+    Layers keep torch's defaults, the last batch norm's scale of each block is 0 (timm's choice as well), the attention
+    pool's projections and positions are N(0, 1/width).
+    """
     for part in tower.modules():
         if isinstance(part, (nn.Conv2d, nn.Linear)):
             part.reset_parameters()

@@ -1,8 +1,8 @@
-"""Selective activation checkpointing: outputs of the expensive operations are kept, all else is computed again.
+"""Selective activation checkpointing: outputs of the expensive operations are kept, everything else is recomputed.
 
-torch has contexts for this (create_selective_checkpoint_contexts), which fail under DeepSpeed's ZeRO-3 (0.19.8): they
-refuse the operations by which weights are gathered a second time, and they miss that its linear layer adds the bias
-in place, to what is kept, so that the bias counts twice in the recomputation and gradients are wrong without a word.
+torch has contexts for this (create_selective_checkpoint_contexts), which fail under DeepSpeed's ZeRO-3 (0.19.8).  They
+refuse the operations that gather weights a second time.  And they do not notice that its linear layer adds the bias in
+place to an output that is kept: the recomputation adds it again, and gradients are silently wrong.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ KEPT_OPERATIONS = [
     _aten._scaled_dot_product_efficient_attention.default,
     _aten._scaled_dot_product_cudnn_attention.default,
 ]
-"""Matrix products, convolutions and attention, as torch 2.15 names them; attention by none of these is bmm."""
+"""Matrix products, convolutions and attention, as torch 2.15 names them; attention without a fused kernel is bmm."""
 
 
 def keep_operations() -> tuple[TorchDispatchMode, TorchDispatchMode]:
-    """What torch.utils.checkpoint runs the forward pass and the recomputation of one block under (`context_fn`)."""
+    """The `context_fn` of torch.utils.checkpoint: contexts of one block's forward pass and of its recomputation."""
     keeping = _Keeping()
     return keeping, _GivingBack(keeping)
 
 
 class _Keeping(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Keeps what KEPT_OPERATIONS return, in the order they run."""
+    """Keeps the results of KEPT_OPERATIONS, in the order they run."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -56,14 +56,14 @@ class _Keeping(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return made
 
     def _save_from_writing(self, tensor: Tensor) -> None:
-        """Keep a copy from now on, if the tensor, or one it is a view of, is kept."""
+        """If what is kept shares the tensor's memory, replace it by a copy, made before the tensor is written to."""
         if (place := self._places.pop(_storage(tensor), None)) is not None:
             func, number = place
             self.kept[func][number] = tree_map(_copied, self.kept[func][number])
 
 
 class _GivingBack(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Returns what was kept in place of computing it; other operations run."""
+    """Returns the kept results of KEPT_OPERATIONS instead of computing them; other operations run."""
 
     def __init__(self, keeping: _Keeping) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

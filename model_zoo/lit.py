@@ -37,6 +37,6 @@ class Lit(Clip):
             return super().image_features(images_BCHW)
 
     def after_step(self) -> tuple[nn.Parameter, ...]:
-        """`logit_scale`, clamped."""
+        """Clamps and returns `logit_scale`."""
         self.clamp_logit_scale()
         return (self.logit_scale,)

@@ -1,4 +1,4 @@
-"""Bytes that the losses take besides the towers, in closed form: logits, similarities, and gradients of the head.
+"""Memory of the losses, in bytes and in closed form: logits, similarities, and gradients of the head.
 
 No torch.  The classification head never holds all logits (tiling.py); contrastive losses hold their matrices whole.
 """
@@ -11,10 +11,10 @@ from model_zoo.activation_segments import FP32, Arithmetic
 from model_zoo.specification import ObjectiveSpecification
 from model_zoo.tiling import ON_ACCELERATOR, ON_CPU
 
-# Matrices of a rank's rows x all columns, float32, that exist together at the largest moment of a forward pass, and of
-# a backward pass.  InfoNCE: similarities (twice over several ranks: rows and columns are elsewhere), for each
-# direction what is masked and its log-softmax.  Sigmoid: similarities, signs, their product, its log-sigmoid (and a
-# buffer, on a CPU alone), negated, masked.
+# How many float32 matrices (a rank's rows x all columns) exist together at the peak of the loss's forward pass, and of
+# its backward pass.  InfoNCE, by whether there are several ranks: the similarities (twice over several ranks, where
+# rows and columns live on different ones) and, for each direction, them masked and their log-softmax.  Sigmoid: the
+# similarities, the signs, their product, its log-sigmoid (on a CPU with a buffer), that negated, and that masked.
 INFO_NCE_MATRICES = {False: 4, True: 5}
 SIGMOID_MATRICES = 6
 BACKWARD_MATRICES = 4
@@ -22,10 +22,12 @@ BACKWARD_MATRICES = 4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LossMemory:
-    """What taking the loss of a rank's samples holds, in bytes."""
+    """Bytes that one rank holds while it computes the loss of its samples."""
 
-    logits: int  # of the classification head: its block, and the copy of its weight in the precision of products
-    head_gradient: int  # of the head's weight and bias; from its forward pass on unless the logits are recomputed
+    # of the classification head: one block of logits, and the copy of the weight in the precision of products
+    logits: int
+    # of the head's weight and bias; from the head's forward pass on, unless logits are recomputed in backward
+    head_gradient: int
     similarity_forward: int
     similarity_backward: int
     gathered: int  # embeddings of all ranks, and their gradients
@@ -38,7 +40,7 @@ def loss_memory(
     samples: int,
     num_ranks: int,
 ) -> LossMemory:
-    """Of the loss over `samples` on each of `num_ranks`."""
+    """The memory of the loss when each of `num_ranks` ranks computes it for `samples` samples."""
     kind, width = specification.kind, specification.image.width
     rows, columns = samples, samples * num_ranks
     matrix = rows * columns * FP32 if kind.contrasts else 0
@@ -65,7 +67,7 @@ def _logits(specification: ObjectiveSpecification, arithmetic: Arithmetic, sampl
     slice_columns = min(tiling.slice_columns, size)
     slices = slice_columns * width * (arithmetic.product_bytes + FP32)  # of the weight's gradient
     copy = arithmetic.copied_weights(size * width) if arithmetic.on_accelerator else 0
-    # a compiled loop needs no memory of its own; an eager one widens a piece of the block at a time
+    # a compiled loop needs no memory of its own; an eager one converts a piece of the block to float32 at a time
     pieces = (
         0 if arithmetic.on_accelerator else 2 * min(tiling.piece_elements, samples * slice_columns) * FP32
     )
@@ -73,6 +75,6 @@ def _logits(specification: ObjectiveSpecification, arithmetic: Arithmetic, sampl
 
 
 def encoded_elements(specification: ObjectiveSpecification) -> int:
-    """Elements of what the towers make of a sample for its losses."""
+    """Numbers per sample that the towers hand to the losses: features for the head, embeddings for the contrast."""
     kind, image = specification.kind, specification.image
     return (image.width if kind.classifies else 0) + (2 * image.embed_width if kind.contrasts else 0)

@@ -1,4 +1,4 @@
-"""The side of a classification loss that is as large as the logits: what it asks of those that are not labels."""
+"""The part of a classification loss that reads all logits but the labels': one statistic of each row."""
 
 # Shapes.  R rows (samples) and C classes of a block of logits, S blocks.
 
@@ -18,21 +18,21 @@ LOG2_E = math.log2(math.e)
 
 
 class Negatives(Protocol):
-    """What a loss asks of the logits of each row's negatives; labels stand at -inf and add nothing to it.
+    """A statistic of the logits of each row's negatives.  The labels' logits are set to -inf, which adds nothing to it.
 
-    The logits that a method is given are its own to overwrite: a pass over them must not leave the cache.
+    A method may overwrite the logits it is given: a second buffer would not fit the CPU's cache.
     """
 
     def reduce(self, logits_RC: Tensor, dim: int) -> Tensor:
-        """The statistic over one dimension of a block."""
+        """The statistic over dimension `dim` of a block."""
         ...
 
     def merge(self, parts_SR: Tensor) -> Tensor:
-        """The statistic of all blocks from that of each, [R]."""
+        """The statistic of each row over all blocks, [R], from that over each block."""
         ...
 
     def derivative(self, logits_RC: Tensor, statistic: Tensor) -> Tensor:
-        """d statistic / d logits of a block; `statistic` is that of all blocks and broadcasts."""
+        """d statistic / d logits of a block; `statistic`, which broadcasts, is that over all blocks."""
         ...
 
 
@@ -52,7 +52,7 @@ class LogSumExp:
 
 
 def exp_of_difference_(x: Tensor, y: Tensor) -> Tensor:
-    """x = exp(x - y) in two passes: torch's exp2 takes a third of the time of its exp on a CPU (measured)."""
+    """exp(x - y), written into x; by exp2, which takes a third of the time of torch's exp on a CPU (measured)."""
     return torch.add(y * -LOG2_E, x, alpha=LOG2_E, out=x).exp2_()
 
 

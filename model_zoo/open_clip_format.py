@@ -1,4 +1,4 @@
-"""Our towers as open_clip's, and back: names, shapes and configuration.
+"""Translation of our towers to open_clip's and back: names, shapes and configuration.
 
 open_clip builds vision transformers and ModifiedResNets itself, and takes every other trunk from timm.
 """
@@ -113,8 +113,8 @@ def image_weights(
 ) -> dict[str, Tensor]:
     """The state dict of open_clip's `visual`: the tower, and the projection into the joint embedding.
 
-    Without a projection (`weight` and perhaps `bias`, as of nn.Linear) the identity is written, which open_clip's
-    towers cannot do without: its features are then the tower's, to the bit.
+    `projection` is the state dict of an nn.Linear.  None writes the identity, because open_clip's towers always have a
+    projection: its features are then the tower's, to the bit.
     """
     names = image_names(weights, architecture, pooling)
     flat = {"cls_token": (-1,), "pos_embed": (-1, architecture.width)}

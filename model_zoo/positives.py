@@ -1,4 +1,4 @@
-"""The labels' side of a classification loss: a few logits of each sample, ragged, with autograd's gradient."""
+"""The part of a classification loss that reads the labels' logits, a few per sample, differentiated by autograd."""
 
 # Shapes.  B samples, N labels of all samples together.
 
@@ -18,7 +18,7 @@ class Positives:
     rows_N: Tensor
     ids_N: Tensor
     probabilities_N: Tensor  # of the target; sum 1 over a sample
-    weights_N: Tensor  # probability x labels of the sample: 1 where uniform; 0 in rows that are not valid
+    weights_N: Tensor  # probability x number of the sample's labels, so 1 where uniform; 0 in invalid rows
     num_rows: int
 
     def total(self, values_N: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ class Positives:
 
 
 def floor_of(dtype: torch.dtype) -> float:
-    """The log-sum-exp of nothing: finite, also in base 2, so that neither sums nor gradients become NaN."""
+    """What stands for the log-sum-exp of no values: finite, also in base 2, so that sums and gradients are not NaN."""
     return torch.finfo(dtype).min / 2
 
 

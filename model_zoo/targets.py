@@ -57,9 +57,9 @@ class LabelSets:
         return torch.repeat_interleave(samples_B, counts_B, output_size=len(self.ids_N))
 
     def counts_V(self, vocabulary_size: int) -> Tensor:
-        """In how many valid samples each id is a label, int64 [V]; ids outside the vocabulary count nowhere.
+        """In how many valid samples each id is a label, int64 [V]; ids outside the vocabulary are not counted.
 
-        Nothing here waits for an accelerator, as bincount and cutting by a mask would: the head reports such ids.
+        The head reports such ids.  Nothing here waits for an accelerator, as bincount or indexing by a mask would.
         """
         known_N = known_ids(self.ids_N, vocabulary_size)
         counted_N = (self.valid_B[self.samples_N()] & known_N).long()
@@ -72,7 +72,7 @@ class LabelSets:
 
         Without weights, uniform over a sample's labels.  A sample whose labels all weigh 0 gets no target
         (and so no loss), as with the reference's `F.normalize(p=1)`, whose epsilon is the 1e-12 here.
-        An id without a weight weighs 0: the head reports it.
+        An id outside the vocabulary weighs 0: the head reports it.
         """
         samples_N = self.samples_N()
         if weights_V is None:
@@ -151,7 +151,7 @@ class LabelledTokens:
 
 
 class BatchShare(Protocol):
-    """What a rank's micro-batch must know of its global batch; reading it may wait for the other ranks."""
+    """What the loss of a micro-batch depends on in its global batch; reading it may wait for the other ranks."""
 
     @property
     def divisor(self) -> Tensor | float:
@@ -170,7 +170,7 @@ class BatchShare(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KnownShare:
-    """A share whose numbers are at hand."""
+    """A `BatchShare` of given numbers."""
 
     divisor: Tensor | float
     label_weights_V: Tensor | None = None

@@ -1,12 +1,11 @@
 """Parameters and FLOPs of one tower, in closed form.  No torch.
 
-What counts as a FLOP is said in counts.py, whose tests hold these sums to the built towers.
+counts.py says what counts as a FLOP; its tests compare these sums with the built towers.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Protocol
 
 from model_zoo.architectures import (
     ConvNextArchitecture,
@@ -16,7 +15,8 @@ from model_zoo.architectures import (
     VisionTransformerArchitecture,
 )
 from model_zoo.block_counts import BlockCount, TowerCount
-from model_zoo.convolution_counts import IMAGE_CHANNELS, count_convnext, count_resnet
+from model_zoo.convolution_counts import count_convnext, count_resnet
+from model_zoo.tower_shapes import IMAGE_CHANNELS, TransformerShape
 
 
 @lru_cache(maxsize=512)
@@ -28,9 +28,10 @@ def count_image_tower(
     patch_dropout: float = 0.0,
     drop_path: float = 0.0,
 ) -> TowerCount:
-    """Of one image of `image_size` pixels; ValueError for what the architecture cannot do.
+    """Parameters, and FLOPs of one image of `image_size` pixels per side.
 
-    `drop_path` changes only what recomputed blocks take.
+    `drop_path` changes only the FLOPs of recomputed blocks.  ValueError for a value that the architecture does not
+    allow.
     """
     pooling = image.resolve_pooling(pooling)
     image.check_image_size(image_size)
@@ -45,7 +46,7 @@ def count_image_tower(
 
 @lru_cache(maxsize=512)
 def count_text_tower(text: TextTowerArchitecture, *, vocabulary_size: int, context_length: int) -> TowerCount:
-    """Of one caption; look-ups of token embeddings are free."""
+    """Parameters, and FLOPs of one caption of `context_length` tokens; looking up embeddings costs none."""
     norm = 2 * text.width
     return TowerCount(
         parameters=(vocabulary_size + context_length) * text.width
@@ -75,44 +76,31 @@ def _vision_transformer(
     )
 
 
-class _Transformer(Protocol):
-    """What image and text transformers share: a stack of blocks."""
-
-    @property
-    def width(self) -> int: ...
-
-    @property
-    def depth(self) -> int: ...
-
-    @property
-    def mlp_width(self) -> int: ...
-
-
-def _block_parameters(tower: _Transformer) -> int:
+def _block_parameters(tower: TransformerShape) -> int:
     attention = 4 * tower.width * (tower.width + 1)
     mlp = 2 * tower.width * tower.mlp_width + tower.mlp_width + tower.width
     norms = 2 * 2 * tower.width
     return attention + mlp + norms
 
 
-def _block_flops(tower: _Transformer, num_tokens: int) -> int:
+def _block_flops(tower: TransformerShape, num_tokens: int) -> int:
     projections = 2 * 4 * num_tokens * tower.width**2
     scores_and_values = 2 * _score_flops(tower, num_tokens)
     mlp = 2 * _last_product_flops(tower, num_tokens)
     return projections + scores_and_values + mlp
 
 
-def _score_flops(tower: _Transformer, num_tokens: int) -> int:
-    """Of one block's product of queries and keys."""
+def _score_flops(tower: TransformerShape, num_tokens: int) -> int:
+    """FLOPs of one block's product of queries and keys."""
     return 2 * num_tokens**2 * tower.width
 
 
-def _last_product_flops(tower: _Transformer, num_tokens: int) -> int:
-    """Of one block's second linear layer of the MLP."""
+def _last_product_flops(tower: TransformerShape, num_tokens: int) -> int:
+    """FLOPs of the second linear layer of one block's MLP."""
     return 2 * num_tokens * tower.width * tower.mlp_width
 
 
-def _blocks(tower: _Transformer, num_tokens: int, drop_path: float) -> tuple[BlockCount, ...]:
+def _blocks(tower: TransformerShape, num_tokens: int, drop_path: float) -> tuple[BlockCount, ...]:
     """The rate of stochastic depth rises from 0 in the first block to `drop_path` in the last."""
     sizes = {"parameters": _block_parameters(tower), "forward_flops": _block_flops(tower, num_tokens)}
     shorter = BlockCount.of(**sizes, needless_flops=_last_product_flops(tower, num_tokens))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
+
+IMAGE_CHANNELS = 3  # red, green, blue
+CONVNEXT_MLP_RATIO = 4  # arXiv 2201.03545, section 2.4
+CONVNEXT_STEM_STRIDE = 4  # pixels per side of the patches of its stem
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageTowerArchitecture(ABC):
-    """What every image tower has: a name, the width of its features, and the partners it has in CLIP."""
+    """What every image tower has: a name, the width of its features, and its joint width and text tower in CLIP."""
 
     poolings: ClassVar[tuple[str, ...]]  # ways from the last feature map to one feature, the usual one first
     has_patch_tokens: ClassVar[bool] = False  # separate patches, of which patch dropout can leave some out
@@ -150,3 +154,19 @@ class TextTowerArchitecture:
     @property
     def mlp_width(self) -> int:
         return int(self.width * self.mlp_ratio)
+
+
+class TransformerShape(Protocol):
+    """What image and text transformers share: a stack of equal blocks."""
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def depth(self) -> int: ...
+
+    @property
+    def num_heads(self) -> int: ...
+
+    @property
+    def mlp_width(self) -> int: ...

@@ -1,4 +1,4 @@
-"""Our vision transformers as the CLIPVisionModel of transformers, and back: names, shapes and configuration."""
+"""Translation of our vision transformers to transformers' CLIPVisionModel and back: names, shapes, configuration."""
 
 from __future__ import annotations
 

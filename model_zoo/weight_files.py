@@ -1,4 +1,4 @@
-"""Image towers found on disk or in timm's cache, with their weights under our names, not yet checked."""
+"""Reads the weights of image towers from disk or timm's cache and gives them our names; weights.py checks them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from model_zoo import open_clip_format, transformers_format
 from model_zoo.architectures import ImageTowerArchitecture
+from model_zoo.renaming import below
 
 OUR_PREFIX, OPEN_CLIP_PREFIX = "image_tower.", "visual."
 ACCEPTED = (
@@ -79,9 +80,9 @@ def _from_state(
 ) -> dict[str, Tensor]:
     """The tower in a state dict of ours, of one of our towers, of open_clip's CLIP, or of its visual tower."""
     theirs = open_clip_format.image_names(expected, architecture, pooling).values()
-    if inside := _below(OUR_PREFIX, state):
+    if inside := below(OUR_PREFIX, state):
         return inside
-    if inside := _below(OPEN_CLIP_PREFIX, state):
+    if inside := below(OPEN_CLIP_PREFIX, state):
         return open_clip_format.tower_weights(inside, architecture, pooling, expected)
     if state.keys() & expected.keys():
         return dict(state)
@@ -91,10 +92,6 @@ def _from_state(
         f"{path} holds no image tower of ours or of open_clip; its first names are "
         f"{', '.join(sorted(state)[:5]) or 'none'}. Image weights are read from {ACCEPTED}."
     )
-
-
-def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
 def _load(path: Path) -> dict[str, Tensor]:

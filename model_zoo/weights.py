@@ -1,4 +1,4 @@
-"""Weights into modules: nothing missing, nothing left over, every shape as expected."""
+"""Loads weights into modules; refuses missing or unexpected names and other shapes."""
 
 from __future__ import annotations
 

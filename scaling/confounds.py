@@ -58,7 +58,7 @@ def _row(field: str, points: Sequence[Science]) -> VariedField:
 
 
 def _follows(field: str, points: Sequence[Science]) -> bool:
-    """Whether a field that differs does so because of others: by default, by file, or for want of an effect."""
+    """Whether a field differs because others do: by its default, by a file, or because it has no effect on a point."""
     if field in FOLLOWS_FILES:
         return True
     with_effect = [values for point in points if has_effect(field, values := point.model_dump())]

@@ -1,4 +1,4 @@
-"""What of a point's cost follows from its science and a data sheet alone: steps, model FLOPs, peak rates."""
+"""The part of a point's cost that follows from its science and a data sheet: steps, model FLOPs, peak rates."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ GPU_UTILISATION = 0.40
 """Share of the dense peak that hardware FLOPs reach while a device computes: an assumption, replaced by what finished
 runs of the sweep reached (scaling/predicting/calibration.py).
 
-The Llama 3 herd of models (arXiv 2407.21783, section 3.3.2 and Table 4) states 38 to 43 % of the bf16 peak of H100s for
-the model FLOPs of its pre-training: of 405B parameters on 8,192 and 16,384 GPUs, and so no more than an order of
-magnitude for towers of 22M to 632M.
+The Llama 3 paper (arXiv 2407.21783, section 3.3.2 and Table 4) states 38 to 43 % of the bf16 peak of H100s for the
+model FLOPs of its pre-training.  That is 405B parameters on 8,192 and 16,384 GPUs, so for towers of 22M to 632M it
+gives only the order of magnitude.
 """
 
 CPU_UTILISATION = 0.10  # likewise, assumed: small towers, no AMX, loading on the same cores
@@ -41,7 +41,7 @@ def samples_shown(science: Science) -> int:
 
 
 def model_flops(science: Science) -> int:
-    """Training FLOPs of a whole run: forward and backward, 2 x multiply-adds, nothing computed twice."""
+    """Training FLOPs of a whole run: forward and backward, 2 x multiply-adds, without recomputation."""
     per_sample = train_flops_per_sample(science.specification, science.global_batch)
     return sum(per_sample.values()) * samples_shown(science)
 

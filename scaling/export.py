@@ -67,7 +67,9 @@ def _read_weights(directory: RunDirectory) -> dict[str, Tensor]:
 
 def _read_checkpoint(directory: RunDirectory, step: int) -> dict[str, Tensor]:
     if step not in steps_in(directory.checkpoints):
-        raise ValueError(f"{directory.path} has no checkpoint of step {step:,} ({_told_steps(directory)}).")
+        raise ValueError(
+            f"{directory.path} has no checkpoint of step {step:,} ({_told_steps(directory)}): choose one of those."
+        )
     try:
         return consolidate(directory.checkpoints / folder_name(step))
     except (DamagedCheckpoint, UnreadableCheckpoint) as error:

@@ -18,17 +18,15 @@ class Accelerator:
     peak_fp32_flops: float  # per second, without TF32
     memory_bytes: float
     memory_bytes_per_second: float  # between its memory and its arithmetic, read or written
-    link_bytes_per_second: (
-        float  # one way, to another device of the same machine; data sheets print both ways
-    )
+    # one way, to another device of the same machine; data sheets print both ways
+    link_bytes_per_second: float
     source: str
-    usd_per_hour: float | None = (
-        None  # of renting one; none in our table, as prices differ by seller and month
-    )
+    # of renting one; none in our table, as prices differ by seller and month
+    usd_per_hour: float | None = None
 
     @property
     def is_apart(self) -> bool:
-        """Whether its memory is another than that of the host's CPU."""
+        """Whether it has memory of its own, apart from the host's."""
         return self.name != "cpu_core"
 
 
@@ -99,8 +97,9 @@ ACCELERATORS: Mapping[str, Accelerator] = MappingProxyType({device.name: device 
 
 ALIASES: Mapping[str, str] = MappingProxyType({"h200": "h200_sxm"})  # families of which the table holds one
 
+# the names as torch.cuda.get_device_name and nvidia-smi print them
 DRIVER_NAMES: Mapping[str, str] = MappingProxyType(
-    {  # as torch.cuda.get_device_name and nvidia-smi print them
+    {
         "NVIDIA B200": "b200",
         "NVIDIA H200": "h200_sxm",
         "NVIDIA H100 80GB HBM3": "h100_sxm",

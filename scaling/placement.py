@@ -9,15 +9,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from model_zoo.activation_segments import ActivationCheckpointing
 from scaling.sweep.field_types import Quantity, Share, Whole
 from scaling.sweep.science import Science
-from scaling.sweep.sharding import (
-    ActivationCheckpointing,
-    EngineName,
-    Offload,
-    resolve_shard_ranks,
-    resolve_zero_stage,
-)
+from scaling.sweep.sharding import EngineName, Offload, resolve_shard_ranks, resolve_zero_stage
 
 LARGEST_MICRO_BATCH = 256
 """Samples per rank and forward when SuperClass may choose. Enough rows to fill a GPU's matrix units (256 x
@@ -31,39 +26,36 @@ RANKS_PER_NODE = 8  # accelerators of the usual node, when the caller does not s
 PLACEMENT_AXES = frozenset(
     {"engine", "zero_stage", "shard_ranks", "offload", "compile", "activation_checkpointing", "micro_batch"}
 )
-"""What a sweep may vary to compare speed, memory and losses; one science then is several runs."""
+"""The fields that a sweep may vary to compare speed, memory and losses; each value then has runs of its own."""
 
 
 class _Choices(BaseModel):
-    """What is the same in a sweep file and in a placement."""
+    """The fields that sweep file and placement have in common."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     engine: EngineName = "deepspeed"
     offload: Offload = "none"
     overlap_communication: bool = True
-    bucket_elements: Annotated[Quantity, Field(gt=0)] = (
-        50_000_000  # 200 MB of fp32; DeepSpeed takes ten times as much
-    )
+    # of a gradient reduction: 200 MB of fp32; DeepSpeed's default is ten times as much
+    bucket_elements: Annotated[Quantity, Field(gt=0)] = 50_000_000
     compile: bool = False
     activation_checkpointing: ActivationCheckpointing = "none"
-    activation_checkpointing_every: Annotated[Whole, Field(gt=0)] = 1  # of so many blocks, one
+    activation_checkpointing_every: Annotated[Whole, Field(gt=0)] = 1  # one block of this many recomputes
     head_recompute: bool = False  # recompute the classification head's logits in backward
-    cache_limit_bytes: Annotated[Quantity, Field(ge=0)] = (
-        0  # of shards of remote sets per machine; 0 = no limit
-    )
-    bad_samples: Literal["skip", "fail"] = (
-        "skip"  # images that do not decode: masked and counted, or an error
-    )
+    # bytes of the shards of remote sets that a machine may keep; 0 = no limit
+    cache_limit_bytes: Annotated[Quantity, Field(ge=0)] = 0
+    # images that do not decode: masked and counted, or an error
+    bad_samples: Literal["skip", "fail"] = "skip"
     bad_samples_limit: Share = 0.05  # share of them at which a run stops (assumption)
-    checkpoint_every_samples: Annotated[Quantity, Field(ge=0)] = 100_000_000
     # every 6,104 steps of 16,384 in the recipe (opencls/configs/cls_schedule); 0 = only at the end
+    checkpoint_every_samples: Annotated[Quantity, Field(ge=0)] = 100_000_000
     keep_checkpoints: Annotated[Whole, Field(gt=0)] = 2  # the latest, and those to fall back to
     keep_every_samples: Annotated[Quantity, Field(ge=0)] = 0  # checkpoints never deleted; 0 = none
-    hang_factor: Annotated[Whole, Field(ge=2)] = 50  # x the median step without a step: hung (assumption)
-    grace_seconds: Annotated[Whole, Field(gt=0)] = (
-        25  # to checkpoint when told to stop; DeepSpeed's kills after 30
-    )
+    # hung after this many median steps without one (assumption)
+    hang_factor: Annotated[Whole, Field(ge=2)] = 50
+    # seconds to write a checkpoint when told to stop; DeepSpeed's launcher kills after 30
+    grace_seconds: Annotated[Whole, Field(gt=0)] = 25
 
 
 class PlacementSettings(_Choices):
@@ -157,7 +149,7 @@ def samples_per_group(science: Science) -> int:
 
 
 def _micro_batch(science: Science, per_rank: int, asked: int | None) -> int:
-    """Samples per forward: as asked, else what needs no second forward and no large memory.
+    """Samples per rank and forward: as asked, else the largest that needs neither a second forward nor much memory.
 
     Where a sample's loss depends on its whole batch, fewer than a rank's share means a second forward
     (scaling/train/accumulation.py), so that has to be asked for.
@@ -191,7 +183,7 @@ def _largest_divisor(number: int, limit: int) -> int:
 
 
 def default_workers(ranks_per_node: int, num_cpus: int) -> int:
-    """Loading processes per rank: its share of the CPUs less one for itself; 0 where ranks fill the CPUs."""
+    """Loading processes per rank: its share of the CPUs less one for itself, so 0 if there is a rank per CPU."""
     return max(0, min(MOST_WORKERS, num_cpus // ranks_per_node - 1))
 
 

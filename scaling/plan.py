@@ -188,7 +188,7 @@ def with_kept_holdout(plan: Plan, path: Path) -> Plan:
 
 
 def cost_summary(plan: Plan) -> str:
-    """The cost line of a sweep file's header: runs, training FLOPs, device-hours."""
+    """The cost line for a sweep file's header: runs, training FLOPs, device-hours, accelerator."""
     flops, hours = format_flops(plan.totals.train_flops), format_hours(plan.totals.device_hours)
     return f"{len(plan.points)} runs, {flops} training FLOPs, {hours} device-hours on {plan.accelerator}"
 

@@ -1,4 +1,4 @@
-"""A sweep spread into run points: each complete, checked, and in the order in which they run."""
+"""Expands a sweep into run points: complete, checked, and in the order in which they run."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ def resolve_points(
 ) -> list[RunPoint]:
     """Every point of a sweep, cheapest first; SweepError naming file, key, rule and fix.
 
-    Without `require_data`, points whose training set is absent are provisional. Equal points count once. Of the
-    placement, what the file leaves open becomes what is fastest of all that fits the `device`, if one is named.
+    Without `require_data`, points whose training set is absent are provisional.  Equal points count once.  If a
+    `device` is given, placement fields that the file leaves open get the fastest values that fit it.
     """
     try:
         data, digest = resolve_data(sweep.data, require_data)
@@ -127,9 +127,9 @@ def resolve_points(
 
 
 def _spread(sweep: Sweep) -> Iterator[dict[str, Any]]:
-    """The values written for each point: the axes' product and the extra points, less what is skipped.
+    """The values written for each point: the product of the axes and the extra points, without the skipped ones.
 
-    What is fixed for all points reaches those on which it has an effect; one that reaches none is refused.
+    A field under `fixed` applies to the points on which it has an effect; one without effect on any is refused.
     """
     product = [
         dict(zip(sweep.vary, values, strict=True)) for values in itertools.product(*sweep.vary.values())

@@ -8,15 +8,33 @@ too, `record.json` (both written once, atomically).
 
 from __future__ import annotations
 
-import json
-import os
 import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from scaling.disk import WriteError, append_lines, cut_lines_from, read_lines, write_atomically
+
+__all__ = [
+    "FAILURES",
+    "RECORD_VERSION",
+    "DataCounts",
+    "Evaluation",
+    "Measured",
+    "PlannedCost",
+    "RunDirectory",
+    "RunRecord",
+    "State",
+    "Status",
+    "WriteError",
+    "append_lines",
+    "cut_lines_from",
+    "read_lines",
+    "run_directories",
+    "write_atomically",
+]
 
 RECORD_VERSION = 1
 
@@ -63,22 +81,21 @@ class PlannedCost(_Frozen):
     train_flops: int  # of the whole run, model FLOPs (no recomputation)
     steps: int
     accelerator: str
-    utilisation: float  # share of the accelerator's dense peak that hardware FLOPs reach (older records: model FLOPs)
+    # share of the accelerator's dense peak that hardware FLOPs reach (older records: model FLOPs)
+    utilisation: float
     device_hours: float
-    hardware_flops_per_sample: dict[str, int] = Field(
-        default_factory=dict
-    )  # and what is computed twice, by part
+    # train_flops_per_sample and what is recomputed, by part
+    hardware_flops_per_sample: dict[str, int] = Field(default_factory=dict)
     hardware_flops: int | None = None  # of the whole run
-    memory_bytes: dict[str, int] = Field(
-        default_factory=dict
-    )  # of one device at its peak, by class, not calibrated
+    # bytes of one device at its peak, by class, not calibrated
+    memory_bytes: dict[str, int] = Field(default_factory=dict)
     peak_memory_bytes: int | None = None  # their sum, calibrated; of a CPU with host_memory_bytes
     host_memory_bytes: int | None = None  # of one rank, offloaded to the CPU's memory; not calibrated
     data_bytes: int | None = None  # of shards, to be read by all ranks, repeats included
     checkpoint_bytes: int | None = None  # one checkpoint, calibrated
     disk_bytes: int | None = None  # checkpoints that stay and the trained weights
     calibration: dict[str, float] = Field(default_factory=dict)
-    """Measured over predicted, by which utilisation, memory and checkpoint were multiplied; {}: by nothing."""
+    """Factors (measured / predicted of earlier runs) by which utilisation, memory and checkpoint were multiplied."""
 
 
 class Measured(_Frozen):
@@ -97,10 +114,10 @@ class Measured(_Frozen):
     model_flops_utilisation: float | None = None  # planned FLOPs of its samples / (peak of its device-hours)
     peak_flops_per_second: float | None = None  # of one rank's device, of which that is a share
     peak_flops_source: str = ""  # the data sheet, or the product that was measured
-    step_seconds: dict[str, float] = Field(default_factory=dict)  # p50, p90, p99: medians of the rows'
-    memory_bytes: dict[str, int] = Field(
-        default_factory=dict
-    )  # rank 0's peak by class, and beside it on_host
+    # p50, p90, p99: medians over rows of metrics
+    step_seconds: dict[str, float] = Field(default_factory=dict)
+    # bytes of rank 0 at its peak by class, and on_host: those in the CPU's memory
+    memory_bytes: dict[str, int] = Field(default_factory=dict)
     memory_source: str = ""
     """What the peak counts. "allocator": torch's bytes on the accelerator, and none of the host's. "resident set": all
     that the process holds of a CPU's memory, where device and host are one: Python, libraries, what is offloaded."""
@@ -152,13 +169,13 @@ class RunRecord(_Frozen):
 
 
 class Status(_Frozen):
-    """Where a run stands; a failure is a typed outcome with its reason."""
+    """The state of a run; a failure has a type and a reason."""
 
     state: State
     reason: str = ""  # one line for people; empty unless something went wrong
     detail: str = ""  # traceback or last log lines
     facts: dict[str, Any] = Field(default_factory=dict)
-    """What the state is about. oom: micro_batch, predicted_bytes, peak_bytes. diverged: step, what (loss or gradient),
+    """What the state is about. oom: micro_batch, peak_bytes. diverged: step, what (loss or gradient),
     checkpoint (the last good one's step). shard_corrupt: shard, and the reason it names. hung: step, seconds,
     median_step_seconds, rank."""
     samples_seen: int = 0
@@ -167,29 +184,6 @@ class Status(_Frozen):
     num_ranks: int = 0
     attempts: int = 0
     updated_at: float = Field(default_factory=time.time)  # seconds since the epoch
-
-
-class WriteError(RuntimeError):
-    """A file of a run could not be written; nothing half-written was left behind."""
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` so that `path` holds either its old or its new content, never a part.
-
-    Raises WriteError naming the file and the cause (full disk, read-only folder).
-    """
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with open(aside, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(aside, path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise WriteError(
-            f"{path}: not written ({error.strerror or error}); the previous content is intact."
-        ) from error
 
 
 def _read(model: type[Model], path: Path) -> Model:
@@ -203,47 +197,6 @@ def _read(model: type[Model], path: Path) -> Model:
     raise ValueError(
         f"{path} is damaged ({why}): move it away, and the next launch continues the run from its last checkpoint."
     )
-
-
-def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Append each JSON object as a line; a torn last line of a killed writer is cut off first."""
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    try:
-        with open(path, "ab+") as stream:
-            _drop_torn_line(stream)
-            stream.write(text.encode())
-    except OSError as error:
-        raise WriteError(f"{path}: not appended to ({error.strerror or error}).") from error
-
-
-def cut_lines_from(path: Path, key: str, value: int) -> None:
-    """Drop the lines whose `key` is `value` or more: an attempt that continues writes them again."""
-    rows = list(read_lines(path))
-    kept = [row for row in rows if row[key] < value]
-    if len(kept) < len(rows):
-        write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
-
-
-def _drop_torn_line(stream: Any) -> None:
-    size = stream.seek(0, os.SEEK_END)
-    if size == 0:
-        return
-    stream.seek(size - 1)
-    if stream.read(1) == b"\n":
-        return
-    stream.seek(0)
-    whole = stream.read().rfind(b"\n") + 1
-    stream.truncate(whole)
-
-
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The JSON objects of an appended file, in order; nothing if it does not exist, a torn last line left out."""
-    if not path.exists():
-        return
-    with open(path, encoding="utf-8") as stream:
-        for line in stream:
-            if line.endswith("\n"):
-                yield json.loads(line)
 
 
 class RunDirectory:

@@ -39,8 +39,8 @@ class SlurmSettings(BaseModel):
     setup: tuple[str, ...] = ()  # shell lines before the ranks start
     most_at_once: Annotated[int, Field(gt=0)] = 256  # jobs of this sweep
     warning_seconds: Annotated[int, Field(gt=0)] = 180
-    """Before the time limit, when Slurm asks the ranks to stop: a step, grace_seconds, and the end of all processes;
-    Slurm may be a minute early or late."""
+    """How long before the time limit Slurm asks the ranks to stop: enough for a step, grace_seconds and the end of all
+    processes; Slurm may be a minute early or late."""
     sbatch: dict[str, str | int | bool] = Field(default_factory=dict)  # any further option, by its long name
 
     @property
@@ -140,7 +140,7 @@ def run_job(arguments: Sequence[str]) -> None:
 
 
 def requeue(job: str) -> None:
-    """Put a job back into the queue; told, not raised, where the cluster forbids it or did it itself."""
+    """Put a job back into the queue; prints, and does not raise, if the cluster forbids it or did so itself."""
     done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
     if done.returncode:
         print(

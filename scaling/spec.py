@@ -1,4 +1,4 @@
-"""A sweep file, typed: what is asked, before it is spread into points.
+"""A sweep file, typed and checked, before it is expanded into points.
 
 Reading order here: the models, `load_sweep`, then one function per section of the file.
 """

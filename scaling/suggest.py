@@ -1,4 +1,4 @@
-"""Sentences for a mistyped name, and pydantic's findings in plain words."""
+"""Messages for errors: suggestions for a mistyped name, and pydantic's findings in plain words."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+# pydantic's kind of finding -> our words and the key of the bound in its context
 _BOUNDS = {
     "greater_than": ("above", "gt"),
     "greater_than_equal": ("at least", "ge"),
     "less_than": ("below", "lt"),
     "less_than_equal": ("at most", "le"),
-}  # pydantic's kind of finding -> our words and the key of the bound in its context
+}
 
 
 def did_you_mean(name: object, known: Iterable[str], *, and_all: bool = False) -> str:

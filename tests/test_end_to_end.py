@@ -330,9 +330,8 @@ def test_no_process_outlives_its_launcher_however_that_ends(
         )
     runs = {victim: _wait_for(lambda v=victim: _running(tmp_path / v / "smoke")) for victim in launches}
     children = {victim: _child_of(run, rank=0) for victim, run in runs.items()}
-    parents = {
-        victim: _parent_of(_parent_of(child)) for victim, child in children.items()
-    }  # over fork servers
+    # over fork servers
+    parents = {victim: _parent_of(_parent_of(child)) for victim, child in children.items()}
     os.kill(launches["runner"].pid, signal.SIGTERM)
     os.killpg(launches["everybody"].pid, signal.SIGINT)
     os.kill(parents["rank's parent"], signal.SIGKILL)

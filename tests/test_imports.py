@@ -17,10 +17,8 @@ MAY_IMPORT = {
     "scaling": ("scaling", "model_zoo"),
     "analysis": ("analysis", "scaling.records", "scaling.units"),
 }
-FACE = (
-    "scaling.cli",
-    "scaling.commands.verdict",
-)  # the only modules that may reach analysis, inside functions only
+# the only modules that may reach analysis, inside functions or for the type checker only
+FACE = ("scaling.cli", "scaling.commands.report_tables", "scaling.commands.verdict")
 
 LOADS_NO_TORCH = (
     "scaling.sweep",
@@ -28,13 +26,13 @@ LOADS_NO_TORCH = (
     "scaling.predicting",
     "scaling.planning",
     "model_zoo.hardware_counts",
-    "model_zoo.phase_counts",
     "model_zoo.optimizer_counts",
     "analysis",
 )
 
 
-PACKAGES = {  # that are not simply the first two parts of a module's name
+# of modules whose package is not simply the first two parts of their name
+PACKAGES = {
     "scaling.plan": "scaling.planning",  # a plan stands between what it is made of and what is made of it
     "scaling.train.engines": "scaling.train.engines",  # they know nothing of the rest of training
 }

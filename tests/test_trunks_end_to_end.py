@@ -18,9 +18,8 @@ from scaling.drill.comparison import (
 from scaling.drill.site import GLOBAL_BATCH, Site
 from scaling.records import RunDirectory, RunRecord, run_directories
 
-LENGTHS = {
-    steps: steps * GLOBAL_BATCH for steps in (8, 16, 24)
-}  # steps and samples_seen; they decay from 6, 12, 18
+# steps and samples_seen; they decay from 6, 12, 18
+LENGTHS = {steps: steps * GLOBAL_BATCH for steps in (8, 16, 24)}
 WSD = {"schedule": "wsd", "decay_share": 0.25, "patch_dropout": 0.25, "checkpoint_every_samples": 0}
 
 

@@ -15,7 +15,8 @@ from analysis.fitting.observations import Observations
 from analysis.forms.form import Floats
 from analysis.intervals.interval import Interval
 
-FEW_FAILED = 0.05  # share of an objective's runs above which the conclusion is repeated with the failed ones imputed
+# share of an objective's runs above which the conclusion is repeated with the failed ones imputed
+FEW_FAILED = 0.05
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

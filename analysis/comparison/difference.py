@@ -25,9 +25,8 @@ class CrossingSet:
     """Computes at which the objectives may change places, as a set: none, one stretch or several."""
 
     estimates: tuple[float, ...]  # FLOPs where the fitted frontiers cross, within the range
-    intervals: tuple[
-        Interval, ...
-    ]  # where the errors cannot be told apart; ends open at the ends of the range
+    # where the errors cannot be told apart; ends open at the ends of the range
+    intervals: tuple[Interval, ...]
     probability_none: float  # that the frontiers do not cross within the range
     compute_range: tuple[float, float]
     level: float
@@ -82,9 +81,8 @@ class Differences:
     def crossing(self) -> CrossingSet:
         """Where the curves cross: computes whose difference is within its margin of 0, and P(none)."""
         inside_M = np.abs(self.difference_M) - self.quantile_M * self.spread_M
-        widened_M = self.quantile_M / norm.ppf(
-            (1 + self.level) / 2
-        )  # normal draws with the tails of the reference
+        # normal draws with the tails of the reference
+        widened_M = self.quantile_M / norm.ppf((1 + self.level) / 2)
         drawn_RM = self.difference_M + widened_M * self.deviation_RM
         crosses_R = (drawn_RM.min(axis=1) <= 0) & (drawn_RM.max(axis=1) >= 0)
         log_compute_M = np.log(self.compute_M)

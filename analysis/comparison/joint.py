@@ -27,17 +27,17 @@ class JointForm(Form):
 
     @property
     def name(self) -> str:
-        """joint_bounded_surface."""
+        """The base's name behind "joint_"."""
         return f"joint_{self.base.name}"
 
     @property
     def formula(self) -> str:
-        """The base's, and what is shared."""
+        """The base's formula, and which parameters are shared."""
         return f"{self.base.formula}, for each objective, sharing {', '.join(self.shared) or 'nothing'}"
 
     @property
     def covariates(self) -> tuple[str, ...]:
-        """Those of the base, then the objective."""
+        """The base's covariates, then the objective."""
         return (*self.base.covariates, OBJECTIVE)
 
     @property
@@ -48,27 +48,27 @@ class JointForm(Form):
 
     @property
     def least_values(self) -> Mapping[str, int]:
-        """Those of the base, and both objectives."""
+        """The base's least numbers of values, and 2 of the objective."""
         return {**self.base.least_values, OBJECTIVE: len(SUFFIXES)}
 
     @property
     def shared_references(self) -> Mapping[str, str]:
-        """Those of the base."""
+        """The base's shared references."""
         return self.base.shared_references
 
     def refuse(self, error_N: Floats) -> str:
-        """As the base does."""
+        """Why the base refuses the errors, "" if it does not."""
         return self.base.refuse(error_N)
 
     def predict(self, theta_RP: Floats, x_NK: Floats) -> Floats:
-        """Errors [R, N]."""
+        """Errors [R, N], each point by the law of its objective."""
         error_RN = np.empty((len(theta_RP), len(x_NK)))
         for columns, mine_N in zip(self._columns(), _sides(x_NK), strict=True):
             error_RN[:, mine_N] = self.base.predict(theta_RP[:, columns], x_NK[mine_N, :-1])
         return error_RN
 
     def derivatives(self, theta_RP: Floats, x_NK: Floats) -> tuple[Floats, Floats]:
-        """Errors [R, N] and derivatives [R, N, P], 0 by what belongs to the other objective."""
+        """Errors [R, N] and derivatives [R, N, P]; 0 by the other objective's own parameters."""
         error_RN = np.empty((len(theta_RP), len(x_NK)))
         derivative_RNP = np.zeros((*error_RN.shape, theta_RP.shape[1]))
         for columns, mine_N in zip(self._columns(), _sides(x_NK), strict=True):
@@ -105,7 +105,7 @@ class JointForm(Form):
         return self.join(*sides)
 
     def bounds(self, x_NK: Floats, error_N: Floats) -> tuple[Floats, Floats]:
-        """Those of the base for each objective; what is shared has the wider of both."""
+        """The base's bounds for each objective; a shared parameter has the wider of the two."""
         ends = [self.base.bounds(x_NK[mine_N, :-1], error_N[mine_N]) for mine_N in _sides(x_NK)]
         lower_P, upper_P = (self.join(*pair) for pair in zip(*ends, strict=True))
         num_shared = len(self.shared)
@@ -115,7 +115,7 @@ class JointForm(Form):
         return lower_P, upper_P
 
     def join(self, rival_P: Floats, studied_P: Floats) -> Floats:
-        """One theta [P] of two of the base; what is shared is averaged."""
+        """The joint theta [P] of two thetas of the base; shared parameters are averaged."""
         joined_P = np.zeros(len(self.parameters))
         for columns, side_P in zip(self._columns(), (rival_P, studied_P), strict=True):
             joined_P[columns] += side_P

@@ -20,12 +20,10 @@ class Finding:
     compute: float  # FLOPs
     ratio: Interval
     extrapolated: bool  # uses a frontier beyond its points
-    decided_until: (
-        float | None
-    )  # largest compute up to which a ratio of 1 stays excluded; None: it is not excluded
-    identified_until: (
-        float | None
-    )  # largest compute up to which both ends stay closed; None: they are not here
+    # largest compute up to which a ratio of 1 stays excluded; None: it is not excluded
+    decided_until: float | None
+    # largest compute up to which both ends stay closed; None: they are not here
+    identified_until: float | None
     limit: float  # largest compute that was looked at
 
     @classmethod

@@ -13,8 +13,6 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 
 import pandas as pd
-from scipy.integrate import quad
-from scipy.stats import norm
 
 from analysis.forms.form import Floats
 
@@ -130,25 +128,6 @@ def expected_best(error_K: Sequence[float] | Floats, num: int) -> float:
     return sum(
         error * math.comb(len(error_K) - rank, num - 1) / draws for rank, error in enumerate(ordered, start=1)
     )
-
-
-def expected_gain(num_settings: int, noise: float) -> float:
-    """How far the best of K equally good settings lies below their mean, for normal noise of this standard deviation.
-
-    For published results of which only the best is known.
-    """
-    if num_settings < 1 or noise < 0:
-        raise ValueError(
-            f"best of {num_settings} with noise {noise}: needs at least 1 setting and noise >= 0."
-        )
-    if num_settings == 1:
-        return 0.0
-
-    def least(z: float) -> float:
-        """z times the density of the smallest of K standard normals."""
-        return float(z * num_settings * norm.pdf(z) * norm.sf(z) ** (num_settings - 1))
-
-    return -noise * float(quad(least, -12, 12)[0])
 
 
 def _need(runs: pd.DataFrame, columns: list[str]) -> None:

@@ -25,10 +25,9 @@ from analysis.frontier import Menu
 
 CEILING = 0.999  # of 1,000 classes
 FLOOR = 0.1
-TOWERS: Mapping[str, tuple[float, float]] = (
-    MappingProxyType(  # parameters, training FLOPs per sample (6 x MACs)
-        {"S/16": (22e6, 28e9), "B/16": (86e6, 105e9), "L/16": (304e6, 369e9), "H/14": (632e6, 1.0e12)}
-    )
+# tower: parameters, training FLOPs per sample (6 x MACs)
+TOWERS: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {"S/16": (22e6, 28e9), "B/16": (86e6, 105e9), "L/16": (304e6, 369e9), "H/14": (632e6, 1.0e12)}
 )
 SAMPLES = (128e6, 512e6, 1.28e9, 4e9, 13e9)
 

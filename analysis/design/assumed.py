@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -73,11 +72,6 @@ def assumed_beliefs(
         raise ValueError(f"ratio {ratio:g} at {compute:.3g} FLOPs: choose one between about 0.1 and 10.")
     found = float(brentq(excess, -math.log(8), math.log(8), xtol=1e-10))
     return Beliefs(studied=studied(found), rival=rival, noise=noise)
-
-
-def with_noise(beliefs: Beliefs, noise: Noise) -> Beliefs:
-    """The same laws under another noise."""
-    return dataclasses.replace(beliefs, noise=noise)
 
 
 def _law(form: Bounded, values: Mapping[str, float]) -> Law:

@@ -15,7 +15,8 @@ from analysis.forms.form import Floats
 from analysis.frontier import Menu
 from scaling.units import format_quantity
 
-SAME_SAMPLES = 0.01  # relative difference up to which two numbers of samples are one: whole batches only are trained
+# relative difference up to which two numbers of samples are one: whole batches only are trained
+SAME_SAMPLES = 0.01
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, order=True)

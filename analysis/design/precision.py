@@ -27,8 +27,10 @@ from analysis.intervals.interval import LEVEL, Interval, no_interval
 from analysis.intervals.wild import MIN_CLUSTERS
 
 METHOD = "delta method"
-LEAST_CURVATURE = 1e-14  # of the largest eigenvalue of a scaled J'MJ: what the fit's limit on the Jacobian squares to
-VAGUE = 30.0  # standard deviation of a very weak prior on every theta, by which designs that determine nothing compare
+# of the largest eigenvalue of a scaled J'MJ: what the fit's limit on the Jacobian squares to
+LEAST_CURVATURE = 1e-14
+# standard deviation of a very weak prior on every theta, by which designs that determine nothing compare
+VAGUE = 30.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +38,8 @@ class Precision:
     """How well a design would determine ln r at a compute."""
 
     log_ratio: float
-    spread: float  # standard deviation of the estimated ln r over repetitions of the study; inf: not determined
+    # standard deviation of the estimated ln r over repetitions of the study; inf: not determined
+    spread: float
     degrees_of_freedom: float  # of the t reference
     reason: str = ""  # why no interval will be stated
 

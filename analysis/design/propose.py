@@ -21,9 +21,8 @@ from analysis.design.noise import Noise, noise_of
 from analysis.design.precision import Precision, precision_of
 from analysis.design.ratio import log_ratio
 
-H100_FLOPS_PER_HOUR = (
-    989e12 * 0.4 * 3600
-)  # dense bf16 peak of NVIDIA's data sheet for the SXM; 40 % is assumed
+# dense bf16 peak of NVIDIA's data sheet for the SXM; 40 % is assumed
+H100_FLOPS_PER_HOUR = 989e12 * 0.4 * 3600
 
 SPEED_COLUMNS = (("train_flops", "measured_device_hours"), ("planned_train_flops", "planned_device_hours"))
 

@@ -77,19 +77,6 @@ def proposal_table(proposal: Proposal) -> tuple[tuple[str, ...], Rows]:
     return headings, tuple(rows)
 
 
-def text_table(headings: Sequence[str], rows: Rows) -> str:
-    """Columns of plain text, the first left and the others right aligned."""
-    lines = [tuple(headings), *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
-
-
 def simulated_text(found: SimulatedRatios) -> str:
     """The middle 95 % of simulated ratios: "[0.65, 0.91]", with 0 and inf for open ends."""
     interval = found.interval()

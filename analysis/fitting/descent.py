@@ -19,7 +19,8 @@ Rows = npt.NDArray[np.int64]
 MAX_STEPS = 400
 LEAST_DAMPING, MOST_DAMPING = 1e-12, 1e12
 FIRST_DAMPING, RELAXED, DAMPED = 1e-3, 0.2, 4.0  # at the start; factors after a better and a worse step
-MAJORISED = 10.0  # damping from 1 / this on counts points beyond delta with the weight that majorises their loss
+# damping from 1 / this on counts points beyond delta with the weight that majorises their loss
+MAJORISED = 10.0
 SMALL_STEP = 1e-11  # of theta: no digit that is printed changes any more
 SMALL_GAIN = 1e-12  # of the objective
 

@@ -17,9 +17,8 @@ MAX_STEPS = 12
 SHARES = 4.0 ** -np.arange(10)  # of Newton's step that are tried
 DIFFERENCE = 1e-5  # of theta: derivatives of the gradient by central differences
 FLAT = 1e-14  # curvatures below it, relative to the largest, are those of a flat direction
-ROUNDING = 4 * float(
-    np.finfo(np.float64).eps
-)  # of targets, and so of residuals: gains that it can feign are none
+# of targets, and so of residuals: gains that it can feign are none
+ROUNDING = 4 * float(np.finfo(np.float64).eps)
 PRECISE = 1e-13  # remaining gain at which no step is worth it
 
 

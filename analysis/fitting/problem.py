@@ -14,7 +14,8 @@ from analysis.fitting.observations import Observations
 from analysis.fitting.options import FitOptions, Residual
 from analysis.forms.form import Floats, Form, Law
 
-LEAST_ERROR = 1e-9  # below it (and above 1 - it, for logits) targets go on as straight lines: finite for any law
+# below it (and above 1 - it, for logits) targets go on as straight lines: finite for any law
+LEAST_ERROR = 1e-9
 MOST_SEED_POINTS = 1_000  # more do not move a seed by a step of the grid
 
 

@@ -27,7 +27,8 @@ _UNBOUNDED: Mapping[str, Callable[[str, float | None], Form]] = MappingProxyType
         "repeated_data_surface": lambda covariate, floor: RepeatedData(PowerSum(SURFACE, floor)),
     }
 )
-_BOUNDED: Mapping[str, tuple[bool, bool, bool]] = MappingProxyType(  # surface, coupled, repeated
+# form: surface, coupled, repeated
+_BOUNDED: Mapping[str, tuple[bool, bool, bool]] = MappingProxyType(
     {
         "bounded_power": (False, False, False),
         "bounded_surface": (True, False, False),

@@ -17,14 +17,11 @@ import numpy as np
 
 from analysis.forms.form import Floats, Form, Law
 
-COEFFICIENTS = (
-    "level",
-    "slope",
-    "curvature",
-    "skew",
-)  # of 1, x, x**2, x**3 with x = ln(covariate / reference)
+# of 1, x, x**2, x**3 with x = ln(covariate / reference)
+COEFFICIENTS = ("level", "slope", "curvature", "skew")
 FARTHEST_COEFFICIENT = 1e6  # in largest errors
-OFF_CENTRE = 0.15  # of the range of ln(covariate): a bottom nearer to either end rests on one side of the valley
+# of the range of ln(covariate): a bottom nearer to either end rests on one side of the valley
+OFF_CENTRE = 0.15
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -103,9 +103,8 @@ class Profile(_Strict):
 class ResultsMapping(_Strict):
     """All that is needed to read foreign results."""
 
-    format: Literal["csv", "parquet", "jsonl", "open_clip_logs"] | None = (
-        None  # None: by the name of the file
-    )
+    # None: by the name of the file
+    format: Literal["csv", "parquet", "jsonl", "open_clip_logs"] | None = None
     compute: Compute
     columns: dict[str, Column] = {}
     values: dict[str, Any] = {}

@@ -31,7 +31,8 @@ class Clusters:
     labels: tuple[str, ...]  # [G]
     rows: tuple[npt.NDArray[np.int64], ...]  # [G] indices of each cluster's points
     residual_N: Floats  # weighted
-    pseudo_N: Floats  # psi(residual) / E psi', what the loss makes of them: for squares the residuals themselves
+    # psi(residual) / E psi', what the loss makes of them: for squares the residuals themselves
+    pseudo_N: Floats
     huber_delta: float  # of the loss: inf for squares, a thousandth of the noise for absolute values
     jacobian_NP: Floats
     inverse_PN: Floats  # pseudo-inverse of the Jacobian: parameters moved per change of target

@@ -26,13 +26,12 @@ from analysis.intervals.refusals import too_few
 from analysis.intervals.valley import Valley
 
 METHOD = "profile likelihood"
-NEAR_STEPS, FAR_STEPS = (
-    31,
-    12,
-)  # values within REACH standard errors, and on each side on to the end of the form
+# values within REACH standard errors, and on each side on to the end of the form
+NEAR_STEPS, FAR_STEPS = 31, 12
 REACH = 4.0  # standard errors
 REFINEMENTS, REFINED = 2, 9  # rounds of further values between those on either side of the threshold
-BETTER = 0.01  # share of the threshold's rise by which the profile must undercut the fit to call it into question
+# share of the threshold's rise by which the profile must undercut the fit to call it into question
+BETTER = 0.01
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

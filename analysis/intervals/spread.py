@@ -21,7 +21,8 @@ from analysis.forms.form import Floats
 from analysis.intervals.interval import LEVEL, OPEN, Band, Interval, no_band
 
 Scale = Literal["linear", "log"]
-MIN_SHARE_PER_SIDE = 0.02  # of the refits; with fewer on one side of the estimate there is no spread to speak of
+# of the refits; with fewer on one side of the estimate there is no spread to speak of
+MIN_SHARE_PER_SIDE = 0.02
 
 
 def interval_from_draws(

@@ -32,7 +32,11 @@ def efficiency_table(table: pd.DataFrame) -> Table | None:
         "over the "
         "rows of metrics. Shares are of the wall time of all attempts: goodput went into steps that count; lost are "
         "steps done again after a fault, and what dead attempts left unaccounted."
-        + (" Steps that a run inherited from another of its trunk count as its own." if inherits(table) else "")
+        + (
+            " Steps that a run inherited from another of its trunk count as its own."
+            if inherits(table)
+            else ""
+        )
     )
     return (
         Table(caption="Use of devices and time", columns=columns, rows=tuple(rows), note=note)

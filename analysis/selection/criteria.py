@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-
-import numpy as np
 
 from analysis.fitting.fit import Fit
 
@@ -24,12 +21,3 @@ def aicc(fit: Fit) -> float:
     correction = 2 * num_parameters * (num_parameters + 1) / (num_points - num_parameters - 1)
     likelihood = num_points * math.log(2 * max(fit.evidence.objective, 1e-300) / num_points)
     return likelihood + 2 * num_parameters + correction
-
-
-def akaike_weights(values: Sequence[float]) -> list[float]:
-    """Relative likelihoods that sum to 1 (Burnham & Anderson 2002, section 2.9); all 0 where no value is finite."""
-    finite = np.asarray(values, dtype=float)
-    if not np.any(np.isfinite(finite)):
-        return [0.0] * len(values)
-    weight = np.exp(-(finite - finite[np.isfinite(finite)].min()) / 2)
-    return [float(one) for one in weight / weight.sum()]

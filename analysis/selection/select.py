@@ -22,7 +22,8 @@ from analysis.forms.form import Floats, Form, Law
 from analysis.selection.criteria import aicc
 from analysis.selection.forward import ForwardScore, forward_validation
 
-ADMISSIBLE_AICC = 10.0  # behind the best: "essentially no support" beyond it (Burnham & Anderson 2002, section 2.6)
+# behind the best: "essentially no support" beyond it (Burnham & Anderson 2002, section 2.6)
+ADMISSIBLE_AICC = 10.0
 MIN_PREDICTED = 3  # forward predictions by which forms may be told apart
 
 
@@ -41,14 +42,10 @@ class Candidate:
 class Selected:
     """The choice among the candidates and its reason."""
 
-    chosen: Fit  # of the chosen form; where no form states a law, that of the first candidate, with its reason
+    # of the chosen form; where no form states a law, that of the first candidate, with its reason
+    chosen: Fit
     candidates: tuple[Candidate, ...]
     reason: str
-
-    def form_spread(self, curve: Callable[[Law], Floats]) -> tuple[Floats, Floats]:
-        """Least and largest value [M] of a curve over the admissible forms: the uncertainty of the form itself."""
-        curves_CM = np.stack([curve(one.fit.found) for one in self.candidates if one.admissible])
-        return curves_CM.min(axis=0), curves_CM.max(axis=0)
 
     def stacked(self, curve: Callable[[Law], Floats]) -> Floats:
         """The curve [M] of the stack: the forms' curves weighted by how they predicted forward (Wolpert 1992)."""

@@ -18,7 +18,8 @@ from analysis.forms.form import Floats
 from analysis.forms.isoflop import Polynomial
 from analysis.study.study import MetricStudy
 
-SAME_COMPUTE = 1.25  # factor within which computes are one level: rounding to whole batches and towers of a grid
+# factor within which computes are one level: rounding to whole batches and towers of a grid
+SAME_COMPUTE = 1.25
 CUBIC, PARABOLA = 3, 2
 LEAST_TOWERS = PARABOLA + 1
 

@@ -12,9 +12,8 @@ from analysis.intervals.interval import Interval
 from analysis.study.study import MetricStudy, StudyOptions, study_metric
 from analysis.study.tuned import NOT_COMPARED, OTHER_SETTINGS
 
-READMITTED = frozenset(
-    {"early score"}
-)  # filters whose runs have an error, so that they may be let in for a look
+# filters whose runs have an error, so that they may be let in for a look
+READMITTED = frozenset({"early score"})
 NO_ERROR = "its runs have no error to fit"
 EFFECTS = MappingProxyType(  # by rule, why its runs are not let in for a look
     {

@@ -33,9 +33,11 @@ class StudyOptions:
     seed: int = 0  # of the refits
     level: float = 0.95
     sealed: frozenset[str] = frozenset()  # run_ids of the holdout, while it is closed
-    between: tuple[str, str] | None = None  # studied objective and rival; None: the first two of objectives_of
+    # studied objective and rival; None: the first two of objectives_of
+    between: tuple[str, str] | None = None
     admitted: frozenset[str] = frozenset()  # names of filters that are not applied
-    reference_compute: float | None = None  # FLOPs of the headline ratio; None: the largest within the runs of both
+    # FLOPs of the headline ratio; None: the largest within the runs of both
+    reference_compute: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

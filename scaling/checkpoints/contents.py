@@ -1,4 +1,4 @@
-"""What the files of a checkpoint say, and how damage of them is noticed."""
+"""The files of a checkpoint: what they say, and how damage to them is detected."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class DamagedCheckpoint(RuntimeError):
 
 
 class UnreadableCheckpoint(RuntimeError):
-    """A whole checkpoint that this code cannot continue: of another format, or of another model."""
+    """An intact checkpoint that this code cannot continue: of another format, or of another model."""
 
 
 class _Frozen(BaseModel):
@@ -35,13 +35,13 @@ class Entry(_Frozen):
     kind: EntryKind
     dtype: str  # as torch prints it
     shape: tuple[int, ...]  # of the whole tensor
-    start: int  # of the whole tensor's elements, row-major, the first that is here
+    start: int  # index of the first element here, in the whole tensor flattened row-major
     length: int  # elements
     xxh64: str  # of the bytes
 
     @property
     def key(self) -> str:
-        """Its name in the data file."""
+        """The tensor's name in the data file."""
         return key_of(self.kind, self.name, self.start)
 
 
@@ -54,7 +54,7 @@ class Manifest(_Frozen):
 
 
 class Header(_Frozen):
-    """All of a checkpoint that is not a tensor."""
+    """Everything in a checkpoint that is not a tensor."""
 
     version: int = FORMAT_VERSION
     progress: dict[str, Any]  # scaling.train.progress.Progress
@@ -81,7 +81,7 @@ def manifest_file(folder: Path, rank: int) -> Path:
 
 
 def sealed(content: _Frozen) -> str:
-    """The text of a file that notices its own damage: JSON in one line, its seal in the next."""
+    """The text of a file whose damage can be detected: JSON in one line, its checksum (the seal) in the next."""
     line = content.model_dump_json()
     return f"{line}\n{_seal(line)}\n"
 

@@ -1,4 +1,4 @@
-"""How a written checkpoint comes into force, and which ones make room for it.
+"""Makes a written checkpoint the run's latest, and deletes old ones.
 
 Rank 0 does this alone, in a thread: it waits for the other ranks' files on the file system that all share.
 """
@@ -26,15 +26,15 @@ POLL_SECONDS = 0.05
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class KeepRule:
-    """Which checkpoints stay."""
+    """Which checkpoints are kept."""
 
-    latest: int  # so many
+    latest: int  # this many of the latest
     every_samples: int  # and, for ever, the first at or after each multiple of this; 0 = none
     global_batch: int  # samples per step
     branch_step: int | None = None  # and, for ever, the one of this step, from which other runs may branch
 
     def of(self, steps: Sequence[int]) -> set[int]:
-        """Those of the ascending steps that stay."""
+        """The steps, of ascending ones, whose checkpoints are kept."""
         kept = {*steps[-self.latest :], *(step for step in steps if step == self.branch_step)}
         if self.every_samples:
             intervals = [step * self.global_batch // self.every_samples for step in steps]
@@ -44,7 +44,7 @@ class KeepRule:
 
 
 class Abandoned(RuntimeError):
-    """Another rank could not write its share, so this checkpoint will never be whole."""
+    """Another rank could not write its share, so this checkpoint will never be complete."""
 
 
 def wait_for_manifests(
@@ -58,21 +58,21 @@ def wait_for_manifests(
         if time.monotonic() > deadline:
             ranks = ", ".join(str(rank) for rank in missing)
             raise WriteError(
-                f"{folder}: after {WAIT_SECONDS:.0f} s the files of ranks {ranks} are not there."
+                f"{folder}: after {WAIT_SECONDS:.0f} s the files of ranks {ranks} are not there. Look into their "
+                "log-rank*.txt, and whether all machines see this folder."
             )
     files = [manifest_file(folder, rank) for rank in range(num_ranks)]
     return [seal_of(file.read_text()) for file in files], [unsealed(file, Manifest) for file in files]
 
 
 def _missing(folder: Path, num_ranks: int) -> list[int]:
-    there = set(
-        os.listdir(folder)
-    )  # asks the server, where looking for one name may be answered from a cache
+    # listing asks the file server, while a look-up of one name may be answered from a cache
+    there = set(os.listdir(folder))
     return [rank for rank in range(num_ranks) if manifest_file(folder, rank).name not in there]
 
 
 def check_whole(entries: Iterable[Entry]) -> None:
-    """Raise RuntimeError naming a tensor of the training state of which an element is missing or there twice."""
+    """Raise RuntimeError naming a tensor unless the pieces hold each of its elements exactly once."""
     parts: dict[tuple[str, str], list[Entry]] = defaultdict(list)
     for entry in entries:
         if entry.kind != "random_state":  # each rank's own
@@ -93,10 +93,10 @@ def check_whole(entries: Iterable[Entry]) -> None:
 
 
 def bring_into_force(run: RunDirectory, aside: Path, step: int, header: str, keep: KeepRule) -> None:
-    """Make the whole folder `aside` the run's checkpoint of `step`, and its latest; delete those that may go.
+    """Rename the complete folder `aside` to the run's checkpoint of `step`, its latest; delete those not kept.
 
-    At every moment, the run has a whole checkpoint if it had one before. Raises WriteError, or what the check of the
-    lease raises.
+    At every moment the run has an intact checkpoint if it had one before.  Raises WriteError, and LeaseLost if another
+    launcher holds the run.
     """
     folder = run.checkpoints / folder_name(step)
     try:
@@ -119,18 +119,18 @@ def replaced_folder(folder: Path) -> Path:
 
 
 def damaged_folder(folder: Path) -> Path:
-    """Where a checkpoint that cannot be read is kept until the next one is whole."""
+    """Where a checkpoint that cannot be read is kept until the next one is complete."""
     return folder.with_name(f"damaged-{folder.name}")
 
 
 def delete_half_written(checkpoints: Path) -> None:
-    """Delete what attempts that were killed left of checkpoints."""
+    """Delete incomplete checkpoints that killed attempts left."""
     for folder in checkpoints.glob("step-*.tmp"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _delete_old(run: RunDirectory, step: int, keep: KeepRule) -> None:
-    """Delete checkpoints that `keep` lets go, and those after `step`: of steps that were undone."""
+    """Delete checkpoints that `keep` does not keep, and those after `step`, whose steps were undone."""
     steps = steps_in(run.checkpoints)
     kept = keep.of([number for number in steps if number <= step])
     old = [run.checkpoints / folder_name(number) for number in steps if number not in kept]
@@ -139,7 +139,7 @@ def _delete_old(run: RunDirectory, step: int, keep: KeepRule) -> None:
 
 
 def _delete(run: RunDirectory, folder: Path) -> None:
-    """Delete a checkpoint, out of the way first: a half-deleted one must not look like one to fall back to."""
+    """Rename a checkpoint, then delete it: a half-deleted one must not look like one to fall back to."""
     aside = folder.with_name(f"step-{folder.name}.tmp")
     try:
         _rename(run, folder, aside)

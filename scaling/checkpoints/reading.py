@@ -38,16 +38,16 @@ Tensors = dict[tuple[str, str], tuple[tuple[int, ...], str]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint:
-    """A checkpoint whose header and manifests were read and are as they were written."""
+    """A checkpoint whose header and manifests were read and found intact."""
 
     folder: Path
-    seal: str  # of its header: names this checkpoint and no other of the same step
+    seal: str  # checksum of its header; tells it apart from another checkpoint of the same step
     header: Header
     manifests: tuple[Manifest, ...]  # by the rank that wrote it
 
     @classmethod
     def open(cls, folder: Path, *, seal: str | None = None, patience_seconds: float = 0.0) -> Checkpoint:
-        """The checkpoint in `folder`, waiting so long for files that a shared file system shows late.
+        """The checkpoint in `folder`; waits up to `patience_seconds` for files that a shared file system shows late.
 
         Raises DamagedCheckpoint, UnreadableCheckpoint if it is of another format.
         """
@@ -108,7 +108,7 @@ class Checkpoint:
             return {entry.name: file.get_tensor(entry.key).reshape(entry.shape) for entry in entries}
 
     def fill(self, pieces: Sequence[Piece]) -> None:
-        """Write its values into the pieces, file by file and no more of each than overlaps."""
+        """Write the checkpoint's values into the pieces, file by file, reading only what overlaps."""
         wanted: dict[tuple[str, str], list[Piece]] = defaultdict(list)
         for piece in pieces:
             wanted[piece.kind, piece.name].append(piece)
@@ -134,7 +134,7 @@ def _check_size(path: Path, size: int) -> None:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """A data file, read lazily, whose every failure is DamagedCheckpoint."""
+    """A data file, read lazily; failures to read it are raised as DamagedCheckpoint."""
     try:
         with safe_open(path, framework="pt") as file:
             yield file
@@ -143,7 +143,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _overlap(entry: Entry, piece: Piece) -> range:
-    """The elements of the whole tensor that are in both."""
+    """The flat indices, in the whole tensor, of the elements that both hold."""
     return range(
         max(entry.start, piece.start), min(entry.start + entry.length, piece.start + len(piece.values))
     )

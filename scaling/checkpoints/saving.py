@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 
 class Saving(threading.Thread):
-    """Writes this rank's share and then, on rank 0, waits for the others' and brings the whole into force.
+    """A thread that writes this rank's share; on rank 0 it then waits for the others and publishes the checkpoint.
 
-    A daemon: a process that must end does not wait for it, and what it leaves is half-written by name.
+    A daemon: a process that must end does not wait for it, and what it leaves has the name of an incomplete checkpoint.
     """
 
     def __init__(
@@ -24,7 +24,7 @@ class Saving(threading.Thread):
         self._is_abandoned = threading.Event()
 
     def run(self) -> None:
-        """Never raises: an error waits for whoever asks."""
+        """Never raises: errors are kept for error_of_writing and error_of_publishing."""
         try:
             self._write()
         except Exception as error:
@@ -38,16 +38,16 @@ class Saving(threading.Thread):
                 self.error = error
 
     def error_of_writing(self) -> Exception | None:
-        """Wait for this rank's share; what went wrong with it."""
+        """Wait until this rank's share is written; returns the error, None if there was none."""
         self._is_written.wait()
         return self.error
 
     def error_of_publishing(self) -> Exception | None:
-        """Wait for the whole; what went wrong with it."""
+        """Wait until the checkpoint is published; returns the error, None if there was none."""
         self.join()
         return self.error
 
     def abandon(self) -> None:
-        """Return when the thread has ended, without waiting for other ranks."""
+        """Wait until the thread has ended, and make it not wait for other ranks."""
         self._is_abandoned.set()
         self.join()

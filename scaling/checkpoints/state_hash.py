@@ -46,7 +46,7 @@ def _hash_of_chunk(bits_N: Tensor, start: int, salt: int) -> int:
 
 
 def _mix(values_N: Tensor) -> None:
-    """Let every bit depend on every other; integers wrap modulo 2^64."""
+    """Mix the bits of each value in place (splitmix64's finalizer); integers wrap modulo 2^64."""
     for shift, factor in ((30, _MIX_1), (27, _MIX_2)):
         values_N.bitwise_xor_(_shifted(values_N, shift)).mul_(factor)
     values_N.bitwise_xor_(_shifted(values_N, 31))

@@ -1,4 +1,4 @@
-"""A rank's share of a checkpoint: copied from the live state at once, written when there is time."""
+"""A rank's share of a checkpoint: copied from the live state at once, written to disk in the background."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from scaling.train.engines.protocol import Piece
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Part:
-    """A copy of a flat part of a tensor, on the CPU, that nothing changes any more."""
+    """A copy, on the CPU, of a flat part of a tensor."""
 
     name: str
     kind: EntryKind
@@ -42,7 +42,7 @@ def copy_of_pieces(pieces: Iterable[Piece]) -> list[Part]:
 
 
 def copy_of_tensors(kind: EntryKind, tensors: Mapping[str, Tensor | None]) -> list[Part]:
-    """Copies of whole tensors that are no engine's; those that are None are left out."""
+    """Copies of whole tensors that do not belong to an engine; None is left out."""
     return [
         Part(name=name, kind=kind, shape=tuple(tensor.shape), start=0, values=_copy(tensor.reshape(-1)))
         for name, tensor in tensors.items()
@@ -62,7 +62,7 @@ def write_share(folder: Path, rank: int, parts: Iterable[Part]) -> None:
     parts, data = list(parts), data_file(folder, rank)
     try:
         save_file({key_of(part.kind, part.name, part.start): part.values for part in parts}, data)
-        data.chmod(0o644)  # save_file makes it readable by its owner alone, unlike all else of a run
+        data.chmod(0o644)  # save_file makes it readable by its owner alone, unlike a run's other files
         sync_entry(data)
         manifest = Manifest(
             data_bytes=data.stat().st_size,

@@ -2,8 +2,10 @@
 
 Read the modules in this order; each imports only those before it:
 
-arguments     arguments and output that commands have in common
-tables        the standing of a sweep and of a conversion, for the terminal
-data          `scaling data`: data sets rendered, converted, checked and counted
-plan          `scaling plan` and `scaling profile`
+arguments       arguments and output that commands have in common
+tables          how far a sweep is, and what a conversion made, for the terminal
+report_tables   tables of a report, for the terminal
+data            `scaling data`: data sets rendered, converted, checked and counted
+plan            `scaling plan` and `scaling profile`
+verdict         `scaling fit`, `compare`, `design` and `report`
 """

@@ -74,17 +74,19 @@ def _check_output(output: Path | None) -> None:
 
 
 def _show_plan(planned: Plan, console: Console) -> None:
+    from scaling.plan import cost_summary
     from scaling.planning.plan_notes import plan_notes
     from scaling.planning.plan_table import plan_tables
 
     for table in plan_tables(planned, console.width):
         console.print(table)
+    console.print(cost_summary(planned), highlight=False)
     for note in plan_notes(planned):
         console.print(note, highlight=False, markup=False)
 
 
 def _write_plan(planned: Plan, runs: Path, output: Path | None) -> None:
-    """plan.json, and beside the runs what was measured of them."""
+    """Write plan.json, and calibration.json if runs of the sweep were measured."""
     from scaling.launching.preflight import check_output_folder
     from scaling.plan import write_plan
     from scaling.predicting.calibration import CALIBRATION_FILE, measure, write_calibration

@@ -1,4 +1,4 @@
-"""Tables for the terminal: the standing of a sweep, a conversion."""
+"""Tables for the terminal: how far a sweep is, and what a conversion made."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COLOURS = {"done": "green", "running": "cyan", "trained": "cyan", "queued": "di
 
 
 def status_table(folder: Path, planned: list[str]) -> Table:
-    """Where every run of a sweep stands; `planned` names those that may have no directory yet."""
+    """The state of every run of a sweep; `planned` are the ids of all, also of those without a directory yet."""
     found = {run.path.name: run for run in run_directories(folder)}
     table = Table(title=str(folder))
     for column in ("run", "state", "samples seen", "samples/s", "left", "attempts", "note"):

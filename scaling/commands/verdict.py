@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table as RichTable
 
 from scaling.commands.arguments import Runs, wide_console
+from scaling.commands.report_tables import print_rows, print_table, print_upright
 
 if TYPE_CHECKING:
-    from analysis.report.blocks import Table
     from analysis.study.study import MetricStudy, StudyOptions
 
 Sources = Annotated[
@@ -44,7 +42,6 @@ AtCompute = Annotated[
 ]
 
 UNKNOWN = float("nan")
-MOST_COLUMNS = 7  # that are readable side by side at 100 characters
 
 
 def fit(
@@ -62,7 +59,7 @@ def fit(
     _open_holdouts(sources, runs, unseal, mapping)
     for studies in _all_studies(sources, metric, mapping, chance, _options(refits, None), runs):
         for table in (law_table(studies.values()), candidate_table(studies.values())):
-            _print(table)
+            print_table(table)
         for name, study in studies.items():
             for side in study.sides.values():
                 note = side.reason or (side.selected.reason if side.selected else "")
@@ -94,9 +91,9 @@ def compare(
                 continue
             console.print(study.comparison.sentence(), highlight=False, markup=False)
             if study.comparison.ratio is not None and len(study.comparison.compute_M):
-                _print_rows(*_upright(ratio_table(study.comparison)))
+                print_upright(ratio_table(study.comparison))
             if study.comparison.nested:
-                _print_rows(*_upright(nested_table(study.comparison)))
+                print_upright(nested_table(study.comparison))
             for note in study.comparison.notes:
                 console.print(f"- {note}", highlight=False, markup=False)
             _print_left_out(name, study)
@@ -132,7 +129,7 @@ def design(
     (studies,) = _all_studies([source], metric, None, UNKNOWN, _options(1000, at), runs)
     proposal = next_runs(next(iter(studies.values())), wanted.amount, at)
     console.print(proposal.sentence(), highlight=False, markup=False)
-    _print_rows("What to train next", *proposal_table(proposal))
+    print_rows("What to train next", *proposal_table(proposal))
 
 
 def report(
@@ -254,34 +251,5 @@ def _print_shapes(console: Console) -> None:
     from analysis.design.tables import default_reason, design_table
 
     expected = expected_precision(assumed_beliefs(), [COMPUTE])
-    _print_rows("What a study of a given shape is expected to tell", *design_table(expected, [COMPUTE]))
+    print_rows("What a study of a given shape is expected to tell", *design_table(expected, [COMPUTE]))
     console.print(default_reason(expected, COMPUTE), highlight=False, markup=False)
-
-
-def _print(table: Table) -> None:
-    """A table of the report on the console; one with many columns lies on its side, a block per objective."""
-    headings = [f"{column.group} {column.name}".strip() for column in table.columns]
-    rows = [[cell.text for cell in row] for row in table.rows]
-    if len(headings) <= MOST_COLUMNS:
-        _print_rows(table.caption, headings, rows)
-        return
-    for (metric, objective), group in itertools.groupby(rows, key=lambda row: (row[0], row[1])):
-        columns = [row[2:] for row in group]
-        turned = [[name, *values] for name, *values in zip(headings[2:], *columns, strict=True)]
-        _print_rows(f"{table.caption}: {metric}, {objective}", ["", *("" for _ in columns)], turned)
-
-
-def _upright(table: Table) -> tuple[str, list[str], list[list[str]]]:
-    """Caption, headings without groups and rows."""
-    headings = [column.name for column in table.columns]
-    return table.caption, headings, [[cell.text for cell in row] for row in table.rows]
-
-
-def _print_rows(title: str, headings: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
-    shown = RichTable(title=title, title_justify="left", box=None, pad_edge=False)
-    for heading in headings:
-        shown.add_column(heading, overflow="fold")
-    for row in rows:
-        shown.add_row(*row)
-    wide_console().print(shown)
-    wide_console().print()

@@ -1,1 +1,1 @@
-"""From tars, drawings and captions to the batches of one rank."""
+"""Data: converted or rendered into shards, checked and counted; then read back as the batches of one rank."""

@@ -1,4 +1,4 @@
-"""Samples of one rank -> the batch an objective is trained on."""
+"""Makes the batch that an objective is trained on from the samples of one rank."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NO_LABELS = "caption without labels"  # it has text, none of it in the vocabular
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class CaptionSettings:
-    """What a caption becomes."""
+    """How captions become targets."""
 
     kind: TargetKind  # sets of ids to classify, rows of tokens to read, or both
     context_length: int  # tokens, start and end included
@@ -45,16 +45,15 @@ class Batch:
     num_undecodable: int
     num_empty_captions: int  # captions that give not one label (or, without labels, not one token)
     seeds_B: Tensor | None = None  # int64, of each showing's draws; None: nothing may be drawn on the device
-    rejects: Mapping[str, int] = dataclasses.field(
-        default_factory=dict
-    )  # samples left out, each by one reason
+    # samples left out, each by one reason
+    rejects: Mapping[str, int] = dataclasses.field(default_factory=dict)
     num_bytes: int = 0  # of the stored samples, as they were read from shards
 
     def __len__(self) -> int:
         return len(self.sample_ids_B)
 
     def pin_memory(self) -> Batch:
-        """The same batch in pages from which an accelerator copies by itself; DataLoader asks for it."""
+        """The same batch in page-locked memory, for asynchronous copies to an accelerator; DataLoader calls this."""
         pinned: Batch = _pinned(self)
         return pinned
 
@@ -73,7 +72,7 @@ class Collator:
         captions = [sample["caption"] for sample in samples]
         targets, worded_B = make_targets(self._tokenizer, captions, self._settings)
         accepted_B = torch.tensor([sample.get("reject") is None for sample in samples])
-        told_B = worded_B & (accepted_B | ~decoded_B)  # a reason is the image's where there is none
+        told_B = worded_B & (accepted_B | ~decoded_B)  # a sample without an image was rejected for its image
         has_seeds = all("seed" in sample for sample in samples)
         return Batch(
             images_BCHW=self._images(samples),
@@ -87,7 +86,7 @@ class Collator:
         )
 
     def _images(self, samples: Sequence[Mapping[str, Any]]) -> Tensor:
-        """uint8 [B, C, H, W] in the order B H W C, in which decoders leave pictures: each is copied as one block."""
+        """uint8 [B, C, H, W], stored as B H W C like the decoders' pictures, so that each is copied as one block."""
         images_BHWC = _empty_to_send(len(samples), self._image_size, self._image_size, 3)
         for image_HWC, sample in zip(images_BHWC, samples, strict=True):
             if sample["image"] is None:
@@ -98,7 +97,7 @@ class Collator:
 
 
 def _empty_to_send(*shape: int) -> Tensor:
-    """Unwritten uint8; in a worker where the main process sees it, as torch's own collate does, to spare a copy."""
+    """An uninitialised uint8 tensor; in a worker in shared memory, as torch's own collate does, to spare a copy."""
     if get_worker_info() is None:
         return torch.empty(shape, dtype=torch.uint8)
     storage = torch.UntypedStorage._new_shared(int(np.prod(shape)))  # type: ignore[no-untyped-call]
@@ -108,7 +107,7 @@ def _empty_to_send(*shape: int) -> Tensor:
 def _count_rejects(
     samples: Sequence[Mapping[str, Any]], decoded_B: list[bool], worded_B: list[bool]
 ) -> dict[str, int]:
-    """Samples that are left out, each by its first reason: the image's, then the caption's."""
+    """How many samples are left out, by reason; a sample with a bad image and a bad caption counts for its image."""
     rejects: Counter[str] = Counter()
     for sample, is_decoded, is_worded in zip(samples, decoded_B, worded_B, strict=True):
         reason = sample.get("reject") or (None if is_decoded else UNDECODABLE_IMAGE)
@@ -134,7 +133,7 @@ def _pinned(fields: Any) -> Any:
 def make_targets(
     tokenizer: CaptionTokenizer, captions: Sequence[str], settings: CaptionSettings
 ) -> tuple[Targets, Tensor]:
-    """What an objective is asked to predict, and bool [B]: whether a caption has a label (or else a token).
+    """The targets of captions, and whether each caption has a label (or, without labels, a token), bool [B].
 
     Raises ValueError for an id outside the vocabulary, and for a tokenizer that makes no rows where rows are
     asked for.

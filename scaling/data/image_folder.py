@@ -1,4 +1,4 @@
-"""A folder of images in one folder per class, evaluated as it stands: train/CLASS/*.jpg, test/CLASS/*.jpg (or val)."""
+"""A labelled set of image files in one folder per class: train/CLASS/*.jpg and test/CLASS/*.jpg (or val)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scaling.inputs.data_paths import is_class_folders
 
 
 class ImageFolder:
-    """The images of class folders by index, as an MDS folder would give them; read when asked for."""
+    """The images of class folders by index, with the columns of an MDS folder; read when asked for."""
 
     def __init__(self, folder: Path, root: Path, images: tuple[ListedImage, ...]) -> None:
         self.folder = folder
@@ -25,7 +25,7 @@ class ImageFolder:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Of every image's path, class and size; the pixels would take as long to read as to evaluate."""
+        """Digest of every image's path, class and size; reading the pixels would take as long as evaluating them."""
         digest = xxhash.xxh64()
         for image in self._images:
             size = (self._root / image.path).stat().st_size

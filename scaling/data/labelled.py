@@ -1,10 +1,10 @@
-"""A labelled set: images with a class each, for linear probes and zero-shot classification.
+"""A labelled set: images with one class each, for linear probes and zero-shot classification.
 
     DIR/train, DIR/test                         MDS folders: jpg, caption, key and label (int32)
     DIR/classnames.txt                          one class name a line, in the order of the labels
     DIR/zeroshot_classification_templates.txt   one prompt a line, {c} standing for the class name
 
-The two texts are named and laid out as in CLIP_benchmark. Class folders of image files do as well (image_folder.py).
+The two texts have the names and layout of CLIP_benchmark.  image_folder.py reads class folders of image files.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SLOT = "{c}"  # where a template takes the class name
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class LabelledSet:
-    """Training and test images, whose labels count through `class_names`."""
+    """Training and test images; a label is an index into `class_names`."""
 
     train: IndexedSamples
     test: IndexedSamples
@@ -52,17 +52,22 @@ class LabelledSet:
 def read_labelled_set(folder: Path) -> LabelledSet:
     """The labelled set in `folder`.  Raises ValueError naming the file that is missing or wrong."""
     templates = _read_lines(folder / TEMPLATES)
-    without_slot = [template for template in templates if SLOT not in template]
-    if without_slot:
-        raise ValueError(
-            f"{folder / TEMPLATES}: {without_slot[0]!r} has no {SLOT} where the class name would go."
-        )
+    check_templates(templates, folder / TEMPLATES)
     return LabelledSet(
         train=IndexedDataset(folder / TRAIN),
         test=IndexedDataset(folder / TEST),
         class_names=_read_lines(folder / CLASS_NAMES),
         templates=templates,
     )
+
+
+def check_templates(templates: Sequence[str], path: Path) -> None:
+    """ValueError naming the file `path` for a prompt that has no place for the class name."""
+    without_slot = [template for template in templates if SLOT not in template]
+    if without_slot:
+        raise ValueError(
+            f"{path}: {without_slot[0]!r} has no {SLOT} where the class name would go: write it there."
+        )
 
 
 def _read_lines(path: Path) -> tuple[str, ...]:

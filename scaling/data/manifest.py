@@ -1,4 +1,4 @@
-"""What a conversion leaves beside its shards: where its samples come from, and what was left out and why."""
+"""The manifest that a conversion writes beside its shards: where samples come from, what was left out and why."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Manifest:
 
 
 def read_part(folder: Path) -> Part:
-    """The account of a finished part; ValueError naming its file if that is none."""
+    """What a finished part was made from; ValueError naming its part.json if that cannot be read."""
     return _content(folder / "part.json", Part)
 
 

@@ -1,4 +1,4 @@
-"""The bar of a long pass over data: how much is done, how fast, how long it will still take."""
+"""The progress bar of a long pass over data: how much is done, how fast, how long it will still take."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.text import Text
 
 
 def bar(unit: str, *, enabled: bool) -> Progress:
-    """A bar on stderr that counts `unit`; a task's field `samples` is what its rate is made from."""
+    """A progress bar on stderr that counts `unit`; its rate is computed from a task's field `samples`."""
     columns = TextColumn(unit), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn()
     return Progress(*columns, console=Console(stderr=True), disable=not enabled)
 

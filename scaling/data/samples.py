@@ -1,4 +1,4 @@
-"""Samples on their way into shards, the groups of a source they come in, and why one is left out."""
+"""Samples to be converted, the groups of a source that they come in, and the reasons why one is left out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOO_SMALL = "too small"  # below min_side
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """One image and what was written about it."""
+    """One image with its captions."""
 
     key: str  # for tars and folders the path of its members up to the first dot of their name
     image: bytes  # as found
@@ -36,7 +36,7 @@ class Sample:
 
 @dataclasses.dataclass(slots=True)
 class Readings:
-    """What was met while a group was read; complete when its samples are."""
+    """What was found while a group was read; complete once its samples are exhausted."""
 
     rejects: Counter[str] = dataclasses.field(default_factory=Counter)  # samples left out, by reason
     num_bytes: int = 0  # of the source
@@ -45,7 +45,7 @@ class Readings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Opened:
-    """The samples of a group and what is known of them before the first is read."""
+    """The samples of a group, and what is known before the first is read."""
 
     samples: Iterator[Sample]
     readings: Readings
@@ -68,11 +68,11 @@ class Group(Protocol):
 
     @property
     def content_bytes(self) -> int | None:
-        """About as many bytes will be written; None where only reading tells."""
+        """Roughly how many bytes will be written; None where only reading tells."""
         ...
 
     def open(self, scratch: Path) -> contextlib.AbstractContextManager[Opened]:
-        """The samples; `scratch` is a folder to create and use, removed by the caller.  ValueError if unreadable."""
+        """The samples; may create the folder `scratch`, which the caller removes.  ValueError if unreadable."""
         ...
 
 
@@ -92,7 +92,7 @@ class SampleHash:
 
 
 def hashed(samples: Iterator[Sample], readings: Readings) -> Iterator[Sample]:
-    """The same samples; when they end, `readings.sha256` is theirs."""
+    """The same samples; sets `readings.sha256` to their hash when they are exhausted."""
     digest = SampleHash()
     for sample in samples:
         digest.add(sample)

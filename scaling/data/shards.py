@@ -11,7 +11,7 @@ from scaling.records import write_atomically
 
 # Not "jpeg": its decoder hands out lazy Pillow images, and its encoder compresses again.
 IMAGE_TEXT_COLUMNS = {"jpg": "bytes", "caption": "str", "key": "str"}
-LARGEST_SHARD_BYTES = 256 * 2**20  # streaming's default, 64 MiB, makes half a million shards of 1.28B images
+LARGEST_SHARD_BYTES = 256 * 2**20  # with streaming's default, 64 MiB, 1.28B images are half a million shards
 SMALLEST_SHARD_BYTES = 2**20
 SHARDS_PER_SET = 64  # aimed at in small sets, so that there are shards to shuffle
 
@@ -30,9 +30,9 @@ def write_shards(
     hashes: Sequence[str] = ("xxh64",),
     compression: str | None = None,
 ) -> int:
-    """The number of samples written to new MDS shards in `folder`, as a rule uncompressed and with xxh64.
+    """Write samples to new MDS shards in `folder`; returns how many there were.
 
-    OSError when the disk is full; what was written so far is then of no use.
+    OSError when the disk is full; the folder is then incomplete and must be deleted.
     """
     from streaming.base.format.mds import MDSWriter  # 4 s: it brings transformers and every cloud's client
 

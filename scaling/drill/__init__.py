@@ -1,4 +1,4 @@
-"""Drills: faults played on purpose, on a tiny sweep through the real launcher, and what should have come of them.
+"""Drills: play faults on purpose in a tiny sweep, through the real launcher, and check what comes of them.
 
 Read in this order:
 

@@ -1,4 +1,4 @@
-"""Whether two runs trained alike: losses, gradient norms, samples, label counts, weights."""
+"""Compares two runs: losses, gradient norms, samples, label counts, weights.  "" stands for no difference."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from torch import Tensor
 from scaling.checkpoints.reading import Checkpoint
 from scaling.records import RunDirectory, read_lines
 
-RELATIVE = 1e-5  # between runs whose sums are taken in another order, in float32
-RELATIVE_OF_NORMS = 2e-5  # of gradient norms, whose last digits differ more than those of losses; 4e-6 were seen
+RELATIVE = 1e-5  # allowed between losses whose sums are taken in another order, in float32
+# likewise of gradient norms, whose last digits differ more; 4e-6 was seen
+RELATIVE_OF_NORMS = 2e-5
 
 
 def trained_rows(run: RunDirectory) -> list[dict[str, Any]]:
-    """The rows of metrics that tell of training steps, in the order of the file."""
+    """The rows of metrics.jsonl that belong to training steps, in the order of the file."""
     return [row for row in read_lines(run.metrics) if "loss" in row]
 
 
 def difference_of_losses(run: RunDirectory, reference: RunDirectory, *, relative: float = 0.0) -> str:
-    """The first step whose loss or gradient norm differs by more than that, "" if none does."""
+    """The first step whose loss or gradient norm differs by more than `relative`, "" if none does."""
     found, expected = trained_rows(run), trained_rows(reference)
     steps = [row["step"] for row in found]
     if steps != [row["step"] for row in expected]:

@@ -1,4 +1,4 @@
-"""The drill corrupt-shard: a store hands out another byte than was written."""
+"""The drill corrupt-shard: a store returns other bytes than were written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXPECTED = "shard_corrupt, naming the shard and both hashes; in place, refused b
 
 
 def play(site: Site) -> list[Finding]:
-    """What came of a run on one rank that fetches its training set from a damaged store."""
+    """The findings of a run on one rank that fetches its training set from a damaged store."""
     witness, store, runs = Witness(), site.folder / "store", site.folder / "of-damaged"
     shutil.copytree(site.data / "train", store)
     shard = next(store.rglob("*.mds"))

@@ -22,21 +22,21 @@ from scaling.drill.site import Site
 ALL, PARITY = "all", "parity"
 
 SHARED = tuple(dict.fromkeys(scene.drill for scene in SCENES))
-"""Those that share launches."""
+"""Drills whose runs share launches."""
 
 OTHERS: dict[str, Callable[[Site], list[Finding]]] = {
     damaged_shard.DRILL: damaged_shard.play,
     two_launchers.DRILL: lambda site: two_launchers.TwoLaunchers(site).play(),
 }
-"""Those that have launches of their own."""
+"""Drills with launches of their own."""
 
 NAMES = (*SHARED, *OTHERS, PARITY, ALL)
 
 
 def run_drills(name: str, *, keep: bool, console: Console) -> bool:
-    """Play a drill, or all of them, and print what came of it; whether everything was as expected.
+    """Play a drill, or all of them, and print the findings; returns whether everything was as expected.
 
-    The folder of its runs is deleted, unless it is to be kept. Raises ValueError if there is no such drill.
+    The folder of its runs is deleted unless `keep`.  Raises ValueError for an unknown drill.
     """
     if name not in NAMES:
         raise ValueError(f"there is no drill called {name!r}: choose one of {', '.join(NAMES)}.")
@@ -56,12 +56,12 @@ def run_drills(name: str, *, keep: bool, console: Console) -> bool:
 
 
 def _leave(number: int, frame: object) -> NoReturn:
-    """End as Ctrl-C does, with what runs ended and the folder deleted."""
+    """End as Ctrl-C does: running launches are ended and the folder is deleted."""
     raise SystemExit(128 + number)
 
 
 def _parts(name: str) -> Iterable[str]:
-    """Of `all`, the faults and the parity certificate, each with a table of its own."""
+    """The drills to play one after the other, each with a table of its own."""
     return ("faults", PARITY) if name == ALL else (name,)
 
 

@@ -1,4 +1,4 @@
-"""What is expected of runs that were disturbed once and then continued, beside the same run undisturbed."""
+"""What is expected of a run that was disturbed once and then continued, compared with the same run undisturbed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from scaling.records import RunDirectory, Status
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Played:
-    """How a scene's run fared."""
+    """What a scene's run went through."""
 
     run: RunDirectory  # as it was left
     reference: RunDirectory  # of the same seed, undisturbed

@@ -1,4 +1,4 @@
-"""What came of a drill, beside what was expected."""
+"""The result of a drill: what was expected, and how much of it was seen."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Finding:
 
 
 class Witness:
-    """Collects what was seen of what was expected."""
+    """Collects which expectations were met."""
 
     def __init__(self) -> None:
         self._seen: list[str] = []
         self._missed: list[str] = []
 
     def expect(self, holds: bool, told: str, otherwise: object = "") -> None:
-        """Note `told` as seen or missed, and what there was instead."""
+        """Note the expectation `told` as seen or missed; `otherwise` says what was there instead."""
         if holds:
             self._seen.append(told)
         else:
@@ -42,7 +42,7 @@ class Witness:
         self.expect(not difference, told, difference)
 
     def finding(self, drill: str, done: str, expected: str) -> Finding:
-        """All of it as a row."""
+        """Everything noted, as a row of the table."""
         seen, missed = tuple(self._seen), tuple(self._missed)
         return Finding(drill=drill, done=done, expected=expected, seen=seen, missed=missed)
 

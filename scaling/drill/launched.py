@@ -1,4 +1,4 @@
-"""Launches of tiny sweeps: started, watched, ended, and looked at for what they left."""
+"""Launches of tiny sweeps: starts, watches and ends them, and looks for what they left behind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAME = "drill"  # of every sweep here
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Ended:
-    """A launch that is over."""
+    """A launch that has ended."""
 
     status: int
     output: str
@@ -33,7 +33,7 @@ class Ended:
 
 
 class Launch:
-    """A launch that runs."""
+    """A running launch."""
 
     def __init__(self, folder: Path, sweep: Path, runs: Path, num_ranks: int, options: Sequence[str]) -> None:
         self._folder = folder
@@ -85,7 +85,7 @@ class Launch:
         return True
 
     def end(self) -> Ended:
-        """Wait for its end and look at what it left; after LAUNCH_SECONDS it is killed, which shows as both."""
+        """Wait for its end and look for what it left; after LAUNCH_SECONDS it is killed, which its result shows."""
         ended = self.wait()
         return dataclasses.replace(ended, left_behind=self.left_behind())
 
@@ -98,7 +98,7 @@ class Launch:
         return Ended(status=status, output=self.output)
 
     def left_behind(self) -> tuple[str, ...]:
-        """What it has left on this machine, now that it and all other launches of its runs have ended."""
+        """What it left on this machine; to be asked once it and all other launches of its runs have ended."""
         logs = list(self.runs.glob(f"{NAME}/*/log-rank*.txt"))
         left = left_behind(str(self._folder), self._temporary, logs, self._since)
         self.kill()

@@ -1,7 +1,7 @@
-"""The parity certificate: every engine trains as plain torch does, fresh, continued, and continued from another's.
+"""The parity certificate: every engine must train as plain torch does, from the start and from checkpoints.
 
-The ranks of a world size are started once and build one engine after the other. Checkpoints are continued by other
-processes than wrote them, from what a kill some steps later leaves.
+Checkpoints are an engine's own or another's.  The ranks of a world size are started once and build one engine after the
+other.  Other processes than wrote a checkpoint continue it, from what a kill some steps later leaves.
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ from scaling.records import RunDirectory, cut_lines_from
 GROUP_SECONDS = 900.0  # for all cases of a world size; a few seconds each on an idle core
 POLL_SECONDS = 0.1
 MICRO_BATCH = GLOBAL_BATCH // 4
-"""On one rank as on two: every engine accumulates, and caches features where the loss couples samples."""
+"""The same on one rank and on two, so that every engine accumulates, or caches features for a contrastive loss."""
 
-GRADIENT_CLIPPING = 1.2  # below all norms here, so that every step clips, and not the 1.0 that DeepSpeed takes unasked
+# below all norms here, so that every step clips; not 1.0, which DeepSpeed takes when it is not told
+GRADIENT_CLIPPING = 1.2
 
 
 class GroupFailed(RuntimeError):
@@ -147,7 +148,7 @@ class _Group:
 
     def _assignment(self, rank: int, num_ranks: int, accelerator: str) -> Assignment:
         return Assignment(
-            point="",  # a job's, as all that follows from it
+            point="",  # each job has its own, and what follows from it
             planned="",
             run_folder=self._folder,
             rank=Rank(

@@ -1,4 +1,4 @@
-"""What the parity certificate compares: every engine, fresh, continued, and continued from what another wrote."""
+"""The cases of the parity certificate: every engine from the start, from its own checkpoint and from another's."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Case:
     objective: str
     layout: Layout
     mode: Mode
-    writer: Layout  # of the checkpoint that is continued from; of a fresh run its own
+    writer: Layout  # who wrote the checkpoint that it continues; its own layout for a fresh run
 
     @property
     def key(self) -> str:
@@ -83,7 +83,7 @@ def _writers(layout: Layout, layouts: Sequence[Layout]) -> list[tuple[Mode, Layo
 
 
 class Job(BaseModel):
-    """A case as the processes that train it are told."""
+    """A case as it is handed to the processes that train it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -95,7 +95,7 @@ class Job(BaseModel):
 
 
 class Told(BaseModel):
-    """What rank 0 says of a run besides its files."""
+    """What rank 0 reports of a run besides the run's own files."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

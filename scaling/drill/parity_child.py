@@ -1,4 +1,4 @@
-"""The first function of a rank of the parity certificate: light, as its parent imports it."""
+"""The entry point of a rank of the parity certificate; its parent imports it too, so it imports nothing heavy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One rank of the parity certificate: engine after engine in one process group, each through the training loop."""
+"""One rank of the parity certificate: runs one engine after the other through the training loop."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def train_all(assignment: Assignment) -> None:
         for job in read_jobs(assignment.run_folder):
             print(f"{job.folder.name}", flush=True)
             _train(job, assignment, streams)
-            gc.collect()  # engines hang in cycles of hooks
+            gc.collect()  # engines are kept alive by reference cycles of hooks
 
 
 class _Streams:
-    """Training streams, one for all engines of an objective: where it starts, each says itself."""
+    """Training streams, one per objective, shared by its engines; each engine sets the position it starts from."""
 
     def __init__(self) -> None:
         self._opened: dict[str, TrainingStream] = {}
@@ -41,7 +41,7 @@ class _Streams:
     def open(
         self, point: RunPoint, assignment: Assignment, barrier: Callable[[], None], *, pin_memory: bool
     ) -> TrainingStream:
-        """As assemble_stream; each has a folder of its own in the group's scratch, which names its shared memory."""
+        """As assemble_stream, with a folder of its own in the group's scratch to note its shared memory in."""
         objective = point.science.objective
         if objective not in self._opened:
             scratch = assignment.scratch / objective

@@ -1,4 +1,4 @@
-"""Which runs of the parity certificate trained alike, and how far apart the others are."""
+"""The verdicts of the parity certificate: how close each run is to plain torch, and whether that is close enough."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Certificate:
         return table
 
     def verdict(self, case: Case) -> Verdict:
-        """Of one case."""
+        """The verdict on one case."""
         run = RunDirectory(self._folder_of(case))
         plain = dataclasses.replace(case, layout=REFERENCE, writer=REFERENCE, mode="fresh")
         reference = RunDirectory(self._folder_of(plain))

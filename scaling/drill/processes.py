@@ -1,4 +1,4 @@
-"""Which processes a launch of a drill has started, and what it left on this machine; never anybody else's."""
+"""Finds the processes that a launch of a drill started, and what it left on this machine; never other jobs'."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from pathlib import Path
 from scaling.processes.residue import SCRATCH_PREFIX, SHARED_MEMORY
 
 MARK = "SCALING_DRILL"
-"""The environment variable by which a launch's processes are known; every process inherits it."""
+"""The environment variable that marks a launch's processes, which all inherit it."""
 
-PORT = re.compile(
-    r"MASTER_PORT=(\d+)"
-)  # in the first line of each attempt's log: where its process group met
+# in the first line of each attempt's log: where its process group met
+PORT = re.compile(r"MASTER_PORT=(\d+)")
 SEGMENT = re.compile(r"\d{6}_\w+")  # streaming's names in shared memory
 CLEAN_SECONDS = 20.0  # for the last process to clear up and to be gone
 
@@ -58,9 +57,9 @@ def send(processes: Iterable[Process], number: signal.Signals) -> None:
 
 
 def left_behind(mark: str, temporary: Path, logs: Iterable[Path], since: float) -> list[str]:
-    """What a launch that ended has left, after CLEAN_SECONDS: processes, scratch folders, shared memory.
+    """What an ended launch still has after CLEAN_SECONDS: processes, scratch folders, shared memory.
 
-    A port goes with the process that listens. `since`: when the launch began, in seconds since the epoch.
+    Ports need no look: they close with the process that listens.  `since`: the launch's start, seconds since the epoch.
     """
     logs = list(logs)
     return _what_stays(
@@ -80,7 +79,7 @@ def left_in_shared_memory(logs: Iterable[Path], since: float) -> list[str]:
 
 
 def _what_stays(look: Callable[[], list[str]]) -> list[str]:
-    """What every look finds, over CLEAN_SECONDS; other jobs' segments may be between two uses in one of them."""
+    """What `look` finds every time over CLEAN_SECONDS; other jobs' segments may seem unused in a single look."""
     deadline = time.monotonic() + CLEAN_SECONDS
     found = look()
     while found and time.monotonic() < deadline:

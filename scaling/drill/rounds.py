@@ -1,4 +1,4 @@
-"""The launches that scenes share: one undisturbed, one in which all faults are played, and as many as it takes then."""
+"""The launches that scenes share: one undisturbed, one that plays all faults, and more until every run is done."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scaling.drill.site import Site
 from scaling.processes.drilled_faults import HANG
 from scaling.records import RunDirectory, Status
 
-MOST_ROUNDS = 5  # a launch that is interrupted leaves the points behind it to the next; two are
+MOST_ROUNDS = 5  # two scenes interrupt their launch, which leaves the points behind them to the next launch
 
 
 @dataclasses.dataclass(slots=True)
@@ -54,7 +54,7 @@ class Rounds:
         self._ended: list[Ended] = []
 
     def play(self) -> list[Finding]:
-        """Train every run undisturbed, then disturbed and on to its end; what came of each."""
+        """Train every run undisturbed, then disturbed and on to its end; returns the finding of each."""
         if (ended := self._site.train_undisturbed([part.seed for part in self._parts])) is not None:
             self._ended.append(ended)
         drill = ",".join(f"{part.scene.fault}@{part.seed}" for part in self._parts)
@@ -85,7 +85,7 @@ class Rounds:
         return self._site.sweep("disturbed", seeds=[*back, *stop], non_finite=policies, skip=skip)
 
     def _interrupt(self, launch: Launch) -> None:
-        """Wait until the next run is held that wants its launch interrupted, and do so."""
+        """Wait until a run is held whose scene interrupts the launch, and interrupt it."""
         waiting = [part for part in self._parts if part.scene.interrupt and not part.is_interrupted]
         if not waiting or not launch.wait_until(lambda: any(part.is_held for part in waiting)):
             return
@@ -134,7 +134,7 @@ class Rounds:
 
 
 def _order(site: Site, number: int) -> list[int]:
-    """So many seeds, in the order in which a launch comes to their runs: scenes that end a launch get the last."""
+    """The seeds of as many runs, in the order in which a launch trains them; scenes that end a launch get the last."""
     points = site.points(site.sweep("order", seeds=list(range(number))))
     return [point.science.seed for point in points]
 

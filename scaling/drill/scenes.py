@@ -1,4 +1,4 @@
-"""Drills that share launches: each has a run of its own in one sweep, disturbed once and then continued."""
+"""Drills that share launches: each disturbs a run of its own once, and the run is then continued."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ class Scene:
     non_finite: str = "stop"
     interrupt: Callable[[Launch], None] | None = None  # what is done to its launch while the run is held
     goes_on_alone: bool = False  # on one rank, in ZeRO stage 3, by a launch of its own
-    damage: Callable[[RunDirectory], None] | None = None  # what is done to its files after the disturbed launch
+    # what is done to its files after the disturbed launch
+    damage: Callable[[RunDirectory], None] | None = None
 
 
 def _cut_last_checkpoint(run: RunDirectory) -> None:
-    """Half of what one rank wrote, as a file system may leave it after a power cut; and a folder never renamed."""
+    """Cut one rank's file in half, as a power cut may, and leave a folder that was never renamed."""
     folder = run.checkpoints / folder_name(STEPS[faults.KILL_LATE] // CHECKPOINT_STEPS * CHECKPOINT_STEPS)
     path = data_file(folder, NUM_RANKS - 1)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -129,4 +130,4 @@ SCENES = (
         interrupt=_kill_launchers,
     ),
 )
-"""Those that interrupt their launch stand last: the launch ends with them."""
+"""Scenes that interrupt their launch come last, because the launch ends with them."""

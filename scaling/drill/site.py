@@ -59,7 +59,7 @@ class Site:
         return folder
 
     def sweep(self, name: str, *, train: str = "", **fields: Any) -> Path:
-        """The file of a tiny sweep: `fields` over SWEEP, of which lists are axes; `seeds`, `skip`."""
+        """Write a tiny sweep file: SWEEP with `fields` on top (lists become axes; also `seeds`, `skip`); its path."""
         raw = {**SWEEP, "fixed": dict(SWEEP["fixed"]), "vary": {}}
         raw["data"] = {
             "train": train or str(self.data / "train"),
@@ -75,16 +75,16 @@ class Site:
         return path
 
     def points(self, sweep: Path, num_ranks: int = NUM_RANKS) -> list[RunPoint]:
-        """The points of a sweep, in the order in which a launch comes to them."""
+        """The points of a sweep, in the order in which a launch trains them."""
         return resolve_points(load_sweep(sweep), num_ranks=num_ranks)
 
     @property
     def undisturbed(self) -> Path:
-        """Where runs are that nothing happened to."""
+        """The folder of the undisturbed runs."""
         return self.folder / "undisturbed"
 
     def train_undisturbed(self, seeds: Sequence[int]) -> Ended | None:
-        """Train those seeds undisturbed that are not yet; the launch it took, if any."""
+        """Train the undisturbed runs of these seeds that are missing; returns the launch, None if none was needed."""
         runs = {seed: find_run(self.undisturbed, seed) for seed in seeds}
         missing = [seed for seed, run in runs.items() if run is None or run.read_record() is None]
         if not missing:
@@ -94,7 +94,7 @@ class Site:
     def launch(
         self, sweep: Path, runs: Path, *, num_ranks: int = NUM_RANKS, drill: str = "", retry: bool = False
     ) -> Launch:
-        """`scaling launch` of a sweep, started."""
+        """Start `scaling launch` of a sweep."""
         options = [*(["--drill", drill] if drill else []), *(["--retry-failed"] if retry else [])]
         folder = self.folder / f"launch-{len(self._launches) + 1}"
         self._launches.append(Launch(folder, sweep, runs, num_ranks, options))

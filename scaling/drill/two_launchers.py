@@ -1,4 +1,4 @@
-"""The drill two-launchers: two launches of one sweep at once, of which one falls asleep over a run it holds."""
+"""The drill two-launchers: two launches of one sweep at once, one of which is suspended while it holds a run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DONE = "two launches of two points at once; SIGSTOP to the one that holds the se
 EXPECTED = "each point trained once; the second one taken over; its old holder, awake again, writes nothing"
 
 ALONE_SECONDS = 60.0  # for a child to notice, at its next write, that its run is another's
-LOGS = "log-rank*.txt"  # which say what a process did, also one that lost its run
+LOGS = "log-rank*.txt"  # written also by a process that lost its run, so not compared
 
 
 class TwoLaunchers:
@@ -42,7 +42,7 @@ class TwoLaunchers:
         self._witness = Witness()
 
     def play(self) -> list[Finding]:
-        """What came of it."""
+        """Play the drill and return its finding."""
         sweep = self._site.sweep("contended", seeds=[0, 1])
         first, second = (point.science.seed for point in self._site.points(sweep, num_ranks=1))
         drill = f"{HOLD}@0,{HOLD}@1"

@@ -1,1 +1,1 @@
-"""What a checkpoint is worth.  Reading order: features -> context -> the evaluators -> tasks."""
+"""Evaluation of a checkpoint.  Reading order: features -> context -> the evaluators -> tasks."""

@@ -1,4 +1,4 @@
-"""What an evaluator is given: a model, data, the other ranks; and what it gives back."""
+"""What an evaluator gets (a model, data, the other ranks) and what it returns."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationContext:
-    """One checkpoint and all it takes to evaluate it; every rank has its own."""
+    """One checkpoint and everything needed to evaluate it; every rank has its own."""
 
     objective: Any  # model_zoo.objective.Objective, on the device
     specification: ObjectiveSpecification  # of the objective
@@ -72,11 +72,11 @@ class EvaluationContext:
 
     @property
     def label_weights_name(self) -> str:
-        """How labels are weighted, for a record's settings."""
+        """How training weighs labels, for a record's settings."""
         return "uniform" if self.label_weights_V is None else "training"
 
     def rows(self, measure: Callable[[ImageBatch], Rows], dataset: IndexedSamples) -> Rows | None:
-        """What `measure` makes of every batch in the precision of the run, on rank 0; None on the others."""
+        """The rows of `measure` for every image, computed in the run's precision, on rank 0; None on the others."""
 
         def measure_in_precision(images: ImageBatch) -> Rows:
             with self.autocast():
@@ -92,10 +92,7 @@ class EvaluationContext:
         return torch.from_numpy(tokens_BL).to(self.device)
 
     def labels(self, texts: Sequence[str]) -> LabelSets:
-        """The labels that a head has learned for the words of texts, on the device; none for an unknown word.
-
-        Valid are the texts that have any.
-        """
+        """The labels of texts in the head's vocabulary, on the device; a text without any is not valid."""
         ids_N, offsets = label_sets(
             self.tokenizer,
             texts,
@@ -106,19 +103,19 @@ class EvaluationContext:
         return LabelSets(torch.from_numpy(ids_N), torch.from_numpy(offsets), valid_B).to(self.device)
 
     def targets(self, samples: Sequence[Mapping[str, Any]]) -> Targets:
-        """What the objective is asked to predict for stored samples, from the main caption, on the device."""
+        """The objective's targets for stored samples, from their main captions, on the device."""
         targets, _ = make_targets(self.tokenizer, [sample["caption"] for sample in samples], self.captions)
         return targets.to(self.device)
 
     def embedder(self, task: str) -> EmbedsText:
-        """The objective, which must have a text tower."""
+        """The objective; ValueError naming `task` unless it has a text tower."""
         if not isinstance(self.objective, EmbedsText):
             name = self.specification.objective
             raise ValueError(f"{task} needs a text tower, which {name} has not: ask for {task}_head instead.")
         return self.objective
 
     def classifier(self, task: str) -> Classifies:
-        """The objective, which must have a classification head."""
+        """The objective; ValueError naming `task` unless it has a classification head."""
         if not isinstance(self.objective, Classifies):
             name, other = self.specification.objective, task.removesuffix("_head")
             raise ValueError(
@@ -127,7 +124,7 @@ class EvaluationContext:
         return self.objective
 
     def labelled_set(self, task: str) -> LabelledSet:
-        """The labelled set, which must be there."""
+        """The labelled set; ValueError naming `task` if the sweep has none."""
         if self.labelled is None:
             raise ValueError(
                 f"{task} needs a labelled set: set data.labelled, or leave {task} out of evaluate."

@@ -1,7 +1,7 @@
-"""Images of a data set -> rows of numbers on rank 0: every image once, whatever the number of ranks.
+"""Computes rows of numbers (features, predictions, ...) for all images of a data set, and joins them on rank 0.
 
-Ranks take contiguous ranges of indices; there is no padding and so no repeated sample in a score.  Rows
-travel through a shared folder, which works on every backend and does not fill an accelerator's memory.
+Ranks take contiguous ranges of indices, without padding, so every image counts exactly once.  Rows travel through a
+shared folder, which works on every backend and does not fill an accelerator's memory.
 """
 
 from __future__ import annotations
@@ -93,9 +93,10 @@ class ImageReader:
 def extract_rows(
     measure: Callable[[ImageBatch], Rows], dataset: IndexedSamples, *, reader: ImageReader, ranks: Ranks
 ) -> Rows | None:
-    """What `measure` makes of every batch, joined in the order of the data set, on rank 0; else None.
+    """The rows of `measure` for every batch, joined in the order of the data set, on rank 0; None on the others.
 
-    Every rank calls this.  `measure` runs without gradients and may return any number of rows per image.
+    Every rank calls this.  `measure` runs without gradients and may return any number of rows per image.  ValueError
+    for rows that are not finite.
     """
     with torch.no_grad():
         parts = [measure(images) for images in reader.batches(dataset, ranks.share(len(dataset)))]
@@ -105,9 +106,9 @@ def extract_rows(
             raise ValueError(f"{dataset.folder}: the model's {name} are not finite: it has diverged.")
         np.save(_part(ranks, name, ranks.rank), rows)
     ranks.barrier()
-    num_parts = min(ranks.num_ranks, len(dataset))  # ranks beyond have no image
+    num_parts = min(ranks.num_ranks, len(dataset))  # further ranks have no images
     joined = {name: _join(ranks, name, num_parts) for name in parts[0]} if ranks.is_main else None
-    ranks.barrier()  # else a faster rank could write its next rows over parts that are still being read
+    ranks.barrier()  # or a faster rank would overwrite parts that rank 0 still reads
     return joined
 
 

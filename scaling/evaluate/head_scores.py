@@ -1,4 +1,4 @@
-"""How well a text fits an image by a classification head, which knows texts only as sets of tokens."""
+"""Scores of texts for images by a classification head, which sees a text as a set of tokens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from model_zoo.targets import LabelSets
 
 
 def in_full_precision(device: torch.device) -> torch.autocast:
-    """A context in which scores are fp32 whatever the run's precision: bf16 makes ties of near scores."""
+    """A context for fp32 whatever the run's precision: in bf16 close scores would be ties."""
     return torch.autocast(device.type, enabled=False)
 
 
@@ -24,7 +24,7 @@ def log_probabilities(objective: Classifies, features_BD: Tensor) -> Tensor:
 
 
 def text_scores(log_values_BV: Tensor, texts: LabelSets) -> Tensor:
-    """The mean over a text's tokens of their values in an image, weighted by their probabilities, [B, M]."""
+    """For each image and text, the mean of the image's values of the text's tokens, weighted, [B, M]."""
     assert texts.probabilities_N is not None
     scores_MB = F.embedding_bag(
         texts.ids_N,

@@ -1,12 +1,12 @@
-"""The objective's own loss on held-out pairs; the main caption of every image.
+"""The objective's own loss on held-out pairs, with the main caption of every image.
 
-Classification: mean over the samples that have labels, against the labels of the caption.  Where training weighs
-labels by online IDF, the weights here are the IDF of the held-out captions themselves: those of training grow with
-the samples seen, and losses of runs of different length would not compare.
+A classification loss is the mean over the samples that have labels.  Where training weighs labels by online IDF, the
+weights here are the IDF of the held-out captions: those of training change with the samples seen, so that losses of
+runs of different length would not compare.
 
-Objectives in which samples depend on each other (the contrastive ones, and the two-way loss): within batches of a
-fixed size, in the order of the set, because the loss grows with the number of captions to choose from; samples beyond
-the last whole batch are left out.
+A loss in which samples depend on each other (the contrastive ones, and two-way) is taken within batches of a fixed
+size, in the order of the set, because it grows with the number of captions to choose from; samples beyond the last
+whole batch are left out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LOSS_NAMES = {"info_nce": "info-nce", "sigmoid": "sigmoid"}  # of the contrastiv
 
 
 def held_out_loss(context: EvaluationContext) -> Outcome:
-    """{"loss"}: nats per sample, the same for any number of ranks."""
+    """{"loss"} in nats per sample, the same for any number of ranks."""
     length, by_batch = len(context.validation), context.objective.couples_samples
     num_samples = length - length % context.batch if by_batch else length
     if num_samples == 0:

@@ -12,9 +12,8 @@ from torch import Tensor
 
 TOP = (1, 5, 10)
 
-Scores = Callable[
-    [int, int], Tensor
-]  # start, stop -> scores of images start to stop with every caption, [B, M]
+# start, stop -> scores of images start to stop with every caption, [B, M]
+Scores = Callable[[int, int], Tensor]
 
 
 def recalls(scores: Scores, owners_M: Tensor, *, num_images: int, block: int) -> dict[str, float]:
@@ -22,7 +21,7 @@ def recalls(scores: Scores, owners_M: Tensor, *, num_images: int, block: int) ->
 
     image_to_text_recall_at_k: images with at least one of their captions among the k best of all captions.
     text_to_image_recall_at_k: captions with their image among the k best of all images.
-    A wrong answer with an equal score takes half a place: a model to which all is alike earns nothing.
+    A wrong answer with an equal score counts as half a place: a model with one score for everything gets no credit.
     """
     own_M = torch.empty(len(owners_M), device=owners_M.device)
     for images_B, scores_BM in _blocks(scores, owners_M, num_images, block):

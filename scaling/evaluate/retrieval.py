@@ -1,4 +1,4 @@
-"""Image-text retrieval on the validation set: by the cosine of embeddings or a head's scores of tokens.
+"""Image-text retrieval on the validation set, by cosines of embeddings or by a head's scores of tokens.
 
 All captions of an image count as its own.
 """

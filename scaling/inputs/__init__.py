@@ -7,7 +7,7 @@ shard_index   how many samples an MDS folder holds, and the digest of its conten
 train_sources   the training pairs: one folder or several in proportion, of this machine or remote
 data_paths    all data sets of a sweep
 vocabulary_files   what a counting pass writes: words, and counts of labels
-tokenizer_files   what other people's tokenizers say of themselves
+tokenizer_files   what a tokenizer.json tells of its tokenizer
 labels        which labels captions get, and how often each stands in the training set
 point_files   the files of one point besides its data sets
 """

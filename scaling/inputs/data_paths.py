@@ -1,4 +1,4 @@
-"""Where a sweep's data stand: paths resolved, presence checked, the training set known by its content."""
+"""Where a sweep's data are: resolves paths, checks that they exist, identifies the training set by its content."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ class _Frozen(BaseModel):
 
 
 class DataSection(_Frozen):
-    """Where the data stand; a training set may still be unset while one only plans."""
+    """The `data` section of a sweep; for planning alone the training set may be unset."""
 
     train: tuple[TrainSource, ...] = ()  # MDS folders
     validation: Path | None = None  # MDS folder of held-out pairs
-    labelled: Path | None = None  # train/, test/, classnames.txt and prompt templates; or class folders of images
+    # train/, test/, classnames.txt and prompt templates; or class folders of images
+    labelled: Path | None = None
     cache: Path | None = None  # folder of this machine for shards of remote sources
     vocabularies: dict[Tokenizer, Path] = Field(default_factory=dict)  # tokenizer -> its file or folder
     label_counts: dict[Tokenizer, Path] = Field(default_factory=dict)  # tokenizer -> counts for idf: frozen
@@ -48,7 +49,8 @@ class DataPaths(_Frozen):
 
     train: Annotated[tuple[TrainSource, ...], BeforeValidator(_one_folder)]
     train_samples: int = 0  # of all sources, as their indexes count; 0 where they were not read
-    sample_bytes: float = 0.0  # stored, the mean over what is shown of all sources; 0 where they were not read
+    # mean stored bytes of the samples shown, over all sources; 0 where their indexes were not read
+    sample_bytes: float = 0.0
     validation: Path
     labelled: Path | None
     vocabulary: Path | None = None  # of the point's tokenizer, where it has a file
@@ -101,7 +103,7 @@ def _mean_bytes(sources: Sequence[TrainSource], indexes: Sequence[ShardIndex]) -
 
 
 def is_class_folders(folder: Path) -> bool:
-    """Whether a labelled set stands as folders of image files, one per class, and not as shards."""
+    """Whether a labelled set is folders of image files, one per class, rather than shards."""
     train = folder / LABELLED_PARTS[0]
     return train.is_dir() and not (train / "index.json").exists() and any(map(Path.is_dir, train.iterdir()))
 

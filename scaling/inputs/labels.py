@@ -31,7 +31,7 @@ READ_WHOLE_CAPTIONS = ("words",)
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class TokenizerChoice:
-    """A tokenizer by name, and the file or folder of its vocabulary where it is not the usual one."""
+    """A tokenizer by name, and the file or folder of its vocabulary, None for the usual one."""
 
     name: str
     vocabulary: Path | None = None
@@ -39,7 +39,7 @@ class TokenizerChoice:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class VocabularyFacts:
-    """What a run must know of its vocabulary before it reads it."""
+    """What a plan needs to know of a vocabulary without loading its tokenizer."""
 
     size: int  # highest id + 1
     digest: str  # of its content; "" where the tokenizer's name alone fixes it
@@ -148,7 +148,7 @@ def read_label_counts(
 
 
 def _counted(path: Path) -> dict[str, object]:
-    """How the labels of a file were counted, under the names of the sweep."""
+    """How the labels in a file were counted, by the sweep's field names."""
     if file_format(path) == "word_vocabulary":
         words = read_word_vocabulary(path)
         return {

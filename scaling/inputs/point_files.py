@@ -1,6 +1,6 @@
 """The files that a point reads besides its data sets: vocabulary, label counts, weights to start from.
 
-Each is known by its content, which enters the point's science; where it stands enters its paths only.
+A file's content is part of the point's science and so of its id; its path is not.
 """
 
 from __future__ import annotations
@@ -108,10 +108,8 @@ def _check_run(run: RunDirectory, values: Values) -> None:
             "finished; launch its sweep again."
         )
     trained = {**documented_defaults(record.science), **record.science}
-    for field in (
-        "image_tower",
-        "pooling",
-    ):  # pooling does not show in the weights, but they were trained for it
+    # the weights fit any pooling, but they were trained for one
+    for field in ("image_tower", "pooling"):
         if trained[field] != values[field]:
             raise SweepError(
                 f"image_init: {run.path} was trained with {field} {trained[field]!r}, but {field} is "

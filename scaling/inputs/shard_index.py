@@ -1,4 +1,4 @@
-"""What an MDS folder holds, read from its index alone: how many samples, and the digest of its content."""
+"""Number of samples and digest of the content of an MDS folder, read from its index alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of other people's tokenizers: what a `tokenizer.json` says of itself.  No torch, no `tokenizers`."""
+"""What a `tokenizer.json` tells of its tokenizer, read as plain JSON.  No torch, no `tokenizers`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scaling.inputs.vocabulary_files import content_digest, read_json, remembere
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class TokenizerFile:
-    """What a `tokenizer.json` of the `tokenizers` library says of itself."""
+    """What a `tokenizer.json` of the `tokenizers` library tells of its tokenizer."""
 
     path: Path
     kind: str  # of its model: WordPiece, BPE, Unigram, WordLevel
@@ -47,7 +47,9 @@ def _read_tokenizer_file(path: Path) -> TokenizerFile:
             digest=content_digest([content.get("normalizer"), content.get("pre_tokenizer"), model, added]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path} is not a tokenizer.json of the tokenizers library.") from error
+        raise ValueError(
+            f"{path} is not a tokenizer.json of the tokenizers library: copy it again."
+        ) from error
 
 
 def _vocabulary(model: Mapping[str, Any]) -> dict[str, int]:

@@ -37,7 +37,7 @@ def train_sources(value: Any, cache: Path | None, where: str) -> list[dict[str, 
         told = {"path": item} if isinstance(item, str) else item
         if not isinstance(told, dict) or not {"path"} <= told.keys() <= {"path", "proportion"}:
             raise SweepError(
-                f"{place}: {item!r} is not a path, a URL, or a mapping such as {{path: DIR, proportion: 2}}."
+                f"{place}: {item!r} is not a path, a URL, or a mapping: write one, as {{path: DIR, proportion: 2}}."
             )
         proportion = {key: value for key, value in told.items() if key == "proportion"}
         sources.append({**_place(told["path"], cache, place), **proportion})
@@ -46,7 +46,7 @@ def train_sources(value: Any, cache: Path | None, where: str) -> list[dict[str, 
 
 def _place(path: object, cache: Path | None, where: str) -> dict[str, Any]:
     if not isinstance(path, str):
-        raise SweepError(f"{where}: {path!r} is not a path")
+        raise SweepError(f"{where}: {path!r} is not a path: write a folder or a URL.")
     if "://" not in path:
         return {"folder": resolve_path(path, where)}
     url = with_variables(path, where)

@@ -147,7 +147,7 @@ def _read_model(path: Path, kind: type[_File], what: str) -> _File:
 
 
 def _first_finding(error: ValidationError) -> str:
-    """One of perhaps thousands, and without the value: that may be the whole file."""
+    """The first of perhaps thousands of findings, without the value, which may be the whole file."""
     item = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in item["loc"])
     told = str(item["ctx"]["error"]) if item["type"] == "value_error" else item["msg"]
@@ -176,7 +176,7 @@ _Read = TypeVar("_Read")
 
 
 def remembered(read: Callable[..., _Read], path: Path, *arguments: object) -> _Read:
-    """`read(path, *arguments)`, remembered until the file changes: every point of a sweep asks again."""
+    """`read(path, *arguments)`, cached until the file changes, because every point of a sweep reads it."""
     try:
         stat = path.stat()
     except OSError as error:

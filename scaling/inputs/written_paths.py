@@ -16,7 +16,7 @@ def resolve_path(text: str, where: str) -> Path:
     try:
         return Path(with_variables(text, where)).expanduser().absolute()
     except RuntimeError as error:
-        raise SweepError(f"{where}: {text!r} cannot be resolved ({error}).") from error
+        raise SweepError(f"{where}: {text!r} cannot be resolved ({error}): write it in full.") from error
 
 
 def with_variables(text: str, where: str) -> str:

@@ -25,7 +25,7 @@ class Agreement:
     """Named messages, each published once and read by all ranks."""
 
     def __init__(self, rank: Rank) -> None:
-        # torchrun may restart all ranks in front of a store that still holds what their predecessors agreed on
+        # torchrun may restart all ranks while the store still holds the messages of the ranks before
         restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         self._store = PrefixStore(f"scaling-{restart}", _connect(rank))
         self._rank = rank

@@ -1,4 +1,4 @@
-"""One attempt at one point, on one rank: a child started, watched and buried, its end agreed on by all ranks."""
+"""One attempt at one point, on one rank: starts, watches and ends a child; all ranks agree on how it ended."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from scaling.processes.residue import claim_scratch, remove_point
 
 SCRATCH_SECONDS = 60.0  # for the first rank of a machine to make a folder
 FAILED_TOGETHER_SECONDS = 20.0
-"""How long the other ranks get to say what went wrong themselves, once one rank's child has died."""
+"""How long the children of other ranks may still report an error of their own, once one rank's child has died."""
 DUMP_SECONDS = 2.0  # for every rank of a hung run to write its stacks, before the first of them is killed
-AGREE_SECONDS = 120.0  # beyond what ranks may take to end; a rank that says nothing then has lost its parent
-
-EXPLAINED_SECONDS = 2.0  # the same, once a rank has said what others' errors could only follow from
+# on top of the time ranks have to end; a rank that is silent for longer has lost its parent
+AGREE_SECONDS = 120.0
+# the same, once a rank has reported one of EXPLANATIONS, which others' errors follow from
+EXPLAINED_SECONDS = 2.0
 EXPLANATIONS = ("killed", "oom", "shard_corrupt", "diverged")
 
 FAILED, EXPLAINED, HUNG, STOP = "failed", "explained", "hung", "stop"
@@ -52,7 +53,7 @@ class Attempt:
         self._number = number
         self._renew_lease = renew_lease
         self._rank = assignment.rank
-        self._interrupt: str | None = None  # why all ranks end early, once this one knows
+        self._interrupt: str | None = None  # why all ranks end early, once this rank knows
         self._deadline = float("inf")  # of the child, once it is to end
 
     @property
@@ -61,7 +62,7 @@ class Attempt:
         return self._interrupt == STOP
 
     def run(self) -> Outcome:
-        """How the point ended on all ranks together; raises PeerLost or Terminated where no agreement was reached."""
+        """The joint outcome of all ranks; raises PeerLost or Terminated if they could not agree on one."""
         if not self._make_scratch():
             return self._agree_on(self._ended("stopped", "ended by another rank before it began"))
         start_server(self._assignment.environment())
@@ -74,7 +75,7 @@ class Attempt:
                 remove_point(self._assignment.scratch, self._assignment.port)
 
     def _make_scratch(self) -> bool:
-        """Whether the point's temporary folder on this machine is there; not if another rank has ended already."""
+        """Whether the point's temporary folder on this machine is there; False if a rank ended the attempt before."""
         if self._rank.is_local_leader:
             claim_scratch(self._assignment.scratch, self._assignment.port)
         deadline = time.monotonic() + SCRATCH_SECONDS
@@ -87,7 +88,7 @@ class Attempt:
         return True
 
     def _watch(self, child: Child) -> Outcome:
-        """How this rank's child ended, by itself or because it had to."""
+        """The outcome of this rank's child, whether it ended by itself or was ended."""
         least_seconds = HANG_SECONDS if self._assignment.drill == HANG else LEAST_SECONDS
         heartbeat = heartbeat_file(self._assignment.scratch, self._rank.rank)
         watchdog = Watchdog(heartbeat, self._hang_factor, least_seconds)
@@ -121,7 +122,7 @@ class Attempt:
         self._deadline = time.monotonic() + seconds.get(self._interrupt or "", float("inf"))
 
     def _force(self, child: Child, hang: Hang | None) -> Outcome | None:
-        """What becomes of a child that has to end: None while it may still do so by itself."""
+        """Kill a child that had to end and did not in time; its outcome, None while it still has time."""
         rank = self._rank.rank
         if self._stop.is_urgent:
             child.stop()
@@ -175,7 +176,7 @@ class Attempt:
     def _renew_lease_if_held(self) -> None:
         try:
             self._renew_lease()
-        except LeaseLost:  # noticed again, and told, when the end is written down
+        except LeaseLost:  # raised again, and reported, when the outcome is written down
             pass
 
     @property
@@ -184,5 +185,5 @@ class Attempt:
 
 
 def interrupt_key(number: int) -> str:
-    """Under which the ranks tell each other to end the `number`-th attempt early."""
+    """The key of the message by which ranks tell each other to end the `number`-th attempt early."""
     return f"interrupt/{number}"

@@ -1,4 +1,4 @@
-"""Rank 0's books: which point runs next, under which lease, and how it ended."""
+"""Rank 0's bookkeeping: which point runs next, under which lease, and how it ended."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Order:
 
 
 class Bookkeeper:
-    """Decides, leases, and writes down; used by rank 0 only."""
+    """Decides what runs, takes leases and records how points ended; used by rank 0 only."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Bookkeeper:
         self._micro_batch = 0  # of the running attempt
 
     def decide(self, index: int, point: RunPoint) -> Order:
-        """Run a point, or say why not: finished, failed before, another launcher's."""
+        """The order to run a point, or to pass it over: finished, failed before, or run by another launcher."""
         run = RunDirectory(self._folder / point.run_id)
         if (order := self._without_running(index, point, run)) is not None:
             return order
@@ -75,7 +75,7 @@ class Bookkeeper:
             self._say(index, point, f"another launcher is training it ({holder_of(run.path)})")
             return Order(is_run=False)
         if (order := self._without_running(index, point, run)) is not None:
-            self._lease.release()  # its last holder ended it between our first look and our lease
+            self._lease.release()  # another launcher finished it between our first look and our lease
             self._lease = None
             return order
         return self._begin(index, point, run, starting_micro_batch(run.path, point))
@@ -142,8 +142,8 @@ class Bookkeeper:
     ) -> Order:
         """Write down how an attempt ended and tell the user.
 
-        A point that ran out of memory runs again with a smaller micro-batch, unless this launch ends (`is_last`);
-        any other is given free.
+        A point that ran out of memory runs again with a smaller micro-batch, unless this launch ends (`is_last`).  The
+        lease on any other point is released.
         """
         assert self._lease is not None
         token = self._lease.token
@@ -162,7 +162,7 @@ class Bookkeeper:
             if not outcome.is_good:
                 run.write_status(_failed(run.read_status(), outcome))
             self._lease.release()
-        except (WriteError, LeaseLost) as error:  # a lease on a full disk runs out by itself
+        except (WriteError, LeaseLost) as error:  # a lease that cannot be released on a full disk expires
             self._say(index, point, f"its end could not be written down: {error}")
         self._lease = None
         self._say(index, point, _ending(run, outcome, seconds))
@@ -179,7 +179,7 @@ class Bookkeeper:
 
 
 def say(message: str) -> None:
-    """Tell the user, if anyone still listens: a launcher may be gone while its ranks write their checkpoints."""
+    """Print for the user; ignores a closed pipe, as the launcher may be gone while ranks write checkpoints."""
     with contextlib.suppress(BrokenPipeError):
         print(message, flush=True)
 

@@ -23,7 +23,7 @@ from scaling.train.entry import run_child  # light: the fork server imports the 
 
 CHILD_MODULE = "scaling.train.child"
 KILL_SECONDS = 60.0  # after SIGKILL; a process that a driver holds up may live on
-REPEAT_SECONDS = 1.0  # between two requests to stop: one before the child listens is lost
+REPEAT_SECONDS = 1.0  # between two requests to stop: one that comes before the child listens is lost
 SERVER_DIED = 255  # exit code that multiprocessing gives a child whose fork server is gone
 
 
@@ -46,9 +46,9 @@ def start_server(environment: Mapping[str, str]) -> None:
 
 @contextlib.contextmanager
 def _stop_signals_ignored() -> Iterator[None]:
-    """Programs started meanwhile ignore requests to stop, those to a whole process tree or Slurm step included.
+    """A context in which started programs ignore signals to stop, also those to a whole process tree or Slurm step.
 
-    Without its fork server a child that still writes its checkpoint would look dead to its parent.
+    The fork server must survive them: without it, a child that still writes its checkpoint would look dead.
     """
     handlers = {number: signal.signal(number, signal.SIG_IGN) for number in STOP_SIGNALS}
     try:
@@ -130,10 +130,11 @@ class Child:
 
 
 def _begin(run: Callable[[Assignment], None], assignment: Assignment) -> None:
-    """The child's first steps: a process group of its own, to be killed whole; and never to outlive its server.
+    """The child's first steps: a process group of its own, which can be killed as a whole, and an end with its server.
 
-    The server ends with the last holder of a pipe, the parent once children have let go of it. A thread that watches
-    the parent could not run while a hung call holds Python's lock; the kernel can.
+    The server ends when nobody holds a certain pipe any more; children let go of it here, so that the parent is the
+    last to hold it.  The kernel then signals the child.  A thread in the child that watches the parent could not run
+    while a hung call holds Python's lock.
     """
     os.setpgid(0, 0)
     signal_at_parents_death(signal.SIGKILL)

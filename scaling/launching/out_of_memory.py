@@ -1,4 +1,4 @@
-"""What a point's runs that had too little memory teach the next ones: the micro-batches not to try again."""
+"""Remembers the micro-batches with which a point ran out of memory, so that they are not tried again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MEMORY_FIELDS = (
     *("engine", "zero_stage", "shard_ranks", "offload", "bucket_elements", "compile", "num_ranks"),
     *("activation_checkpointing", "activation_checkpointing_every", "head_recompute"),
 )
-"""Of a placement: what its memory depends on besides the micro-batch. A failure says nothing about other values."""
+"""The fields of a placement that its memory depends on besides the micro-batch; failures count for equal ones only."""
 
 
 def smaller_micro_batch(science: Science, num_ranks: int, micro_batch: int) -> int | None:
@@ -36,7 +36,7 @@ def smaller_micro_batch(science: Science, num_ranks: int, micro_batch: int) -> i
 def starting_micro_batch(run: Path, point: RunPoint) -> int:
     """The placement's micro-batch, or the first smaller one that has not run out of memory under such a placement.
 
-    If all have, the smallest: whoever asks for another try may have made room.
+    If all have, the smallest: whoever asks for another attempt may have made room.
     """
     failed = {
         entry["micro_batch"] for entry in _read(run) if entry["placement"] == _memory_fields(point.placement)
@@ -55,7 +55,6 @@ def note_out_of_memory(run: Path, point: RunPoint, micro_batch: int, facts: dict
     entry = {
         "micro_batch": micro_batch,
         "num_ranks": point.placement.num_ranks,
-        "predicted_bytes": facts.get("predicted_bytes", 0),
         "peak_bytes": facts.get("peak_bytes", 0),
         "at": time.time(),
         "placement": _memory_fields(point.placement),

@@ -1,4 +1,4 @@
-"""One rank's thin parent: point after point, a fresh child that it starts, watches and buries.
+"""One rank's thin parent: starts, watches and ends a fresh child for one point after the other.
 
 Rank 0's parent decides what runs next; all parents agree on how a point ended before the next one begins.
 """
@@ -190,6 +190,6 @@ def _stopped(*, is_done: bool, exit_status: int) -> Order:
 
 
 def _last_word(status: int) -> str:
-    """What stands before the count of done points in the last line of a launch."""
+    """How the last line of a launch begins, before the count of finished points."""
     told = {EXIT_PREEMPTED: "preempted", EXIT_TERMINATED: "killed"}.get(status)
     return "" if told is None else f"{told}, run the same command again to continue: "

@@ -1,4 +1,4 @@
-"""What can be known to fail before any training starts: data too small or damaged, folders that cannot be written."""
+"""Checks before any training starts: data large enough and intact, folders writable, the accelerator known."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scaling.data.image_folder import open_labelled_set
-from scaling.data.indexed import preflight
 from scaling.data.manifest import read_set_manifest
 from scaling.data.text.tokenizers import load_tokenizer
+from scaling.data.verified_shards import preflight
 from scaling.hardware import ACCELERATORS, Accelerator, accelerator, accelerator_for_device_name
 from scaling.inputs.data_paths import LABELLED_PARTS, DataPaths, is_class_folders
 from scaling.inputs.shard_index import read_shard_index
@@ -22,11 +22,11 @@ from scaling.sweep.field_types import FROM_TIMM
 
 
 def check_data(points: Sequence[RunPoint], *, read_all: bool) -> None:
-    """Refuse data sets that cannot carry the points; with `read_all`, every shard's bytes are verified once."""
+    """SweepError for data sets that do not suffice for the points; with `read_all`, shards are verified once."""
     for folder in dict.fromkeys(folder for point in points for folder in _folders(point.data)):
         preflight(folder, hashes=read_all)
     for choice in dict.fromkeys(point.tokenizer for point in points):
-        load_tokenizer(choice)  # a vocabulary of the Hub may be neither here nor within reach
+        load_tokenizer(choice)  # raises for a vocabulary of the Hub that is neither cached nor reachable
     labelled = (point.data.labelled for point in points if point.data.labelled is not None)
     for folder in dict.fromkeys(labelled):
         open_labelled_set(folder)
@@ -43,7 +43,7 @@ def check_data(points: Sequence[RunPoint], *, read_all: bool) -> None:
 
 
 def _unshuffled_sets(points: Sequence[RunPoint]) -> list[str]:
-    """Training sets of which points take the first shards alone, although they were converted in their own order."""
+    """Training sets of which points use only the first shards, although they were not shuffled when converted."""
     sources = [source for point in points if point.science.unique_samples for source in point.data.train]
     manifests = {
         source.folder: read_set_manifest(source.folder) for source in sources if source.remote is None
@@ -120,7 +120,7 @@ def detect_accelerator(has_cuda: bool) -> str:
 
 
 def device_here(name: str, ranks_per_node: int) -> Accelerator:
-    """The named device; of a CPU, with this machine's memory shared among the ranks on it."""
+    """The named device; a CPU core gets its share of this machine's memory."""
     device = accelerator(name)
     if name != "cpu_core":
         return device

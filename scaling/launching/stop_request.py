@@ -9,7 +9,7 @@ from types import FrameType
 from scaling.launching.ancestry import Ancestry
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
-"""Asked before a machine is taken away: by Kubernetes and DeepSpeed, a terminal, Slurm, submitit."""
+"""The signals by which Kubernetes and DeepSpeed, a terminal, Slurm and submitit ask a process to stop."""
 
 ECHO_SECONDS = 1.0  # a terminal's Ctrl-C may arrive twice, directly and passed on by a launcher
 
@@ -19,10 +19,10 @@ class Terminated(Exception):
 
 
 class StopRequest:
-    """What parents look at between two looks at their children: why to stop, if at all, and whether at once."""
+    """Whether this process was asked to stop, why, and how urgently; parents ask it between looks at their children."""
 
     def __init__(self) -> None:
-        self.interrupts = True  # raise Terminated at once: nothing runs yet that should end in order
+        self.interrupts = True  # raise Terminated at once: nothing runs yet that has to be ended in order
         self.is_urgent = False  # interrupted a second time
         self._reason = ""
         self._interrupted_at: float | None = None
@@ -47,5 +47,5 @@ class StopRequest:
             self._interrupted_at = self._interrupted_at or now
         self._reason = self._reason or f"got {signal.Signals(number).name}"
         if self.interrupts:
-            self.interrupts = False  # once: what cleans up now must not be cut short
+            self.interrupts = False  # only once: the clean-up that follows must not be interrupted
             raise Terminated(self._reason)

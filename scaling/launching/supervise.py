@@ -1,4 +1,4 @@
-"""`scaling launch`: DeepSpeed's launcher in a session of its own, ended as a whole, its exit code not believed."""
+"""`scaling launch`: runs DeepSpeed's launcher in a session of its own and does not rely on its exit code."""
 
 from __future__ import annotations
 
@@ -24,19 +24,17 @@ from scaling.processes.residue import remove_orphans
 
 ENTRY = Path(__file__).resolve().parents[2] / "launch"
 PATIENCE_SECONDS = 900.0
-"""From a request to stop to SIGKILL for all. Ranks end by themselves within the points' grace_seconds, which no queue
-grants as long (assumption); this is for ranks that are stuck themselves."""
+"""From a request to stop to SIGKILL for all, in case ranks are stuck.  Otherwise they end within grace_seconds, and no
+queue grants as long as this (assumption)."""
 IMPATIENT_SECONDS = 10.0  # from the second request
 LAUNCHER_ENDS_SECONDS = 5.0  # DeepSpeed looks at its ranks every second
 
-_PREEMPTED, _WHOLE = (
-    "preempted, run the same command again",
-    " points done; runs in ",
-)  # the parents' last words
+# phrases of the parents' last line, because DeepSpeed's launcher may exit with 0 whatever happened to them
+_PREEMPTED, _WHOLE = "preempted, run the same command again", " points done; runs in "
 
 
 def supervise(sweep: Path, num_ranks: int | None, options: Sequence[str]) -> int:
-    """Exit status of the sweep: 0 only if the parents said that every point is done, 75 only if they said preempted.
+    """Train a sweep; its exit status: 0 only if the parents said that every point is done, 75 if they said preempted.
 
     DeepSpeed 0.19.8 exits with 0 when its per-node launcher is killed, and on SIGTERM leaves the ranks running;
     so it gets its own session, signals go to the ranks themselves, and what is left at the end is killed.
@@ -58,9 +56,8 @@ def run_launcher(command: Sequence[str]) -> int:
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=functools.partial(
-            signal_at_parents_death, signal.SIGTERM
-        ),  # its ranks notice and checkpoint
+        # its ranks notice and checkpoint
+        preexec_fn=functools.partial(signal_at_parents_death, signal.SIGTERM),
     )
     with _forwarded_signals(process.pid):
         last_words = ""
@@ -85,7 +82,7 @@ def _exit_status(status: int, last_words: str) -> int:
 
 
 class _forwarded_signals:
-    """Requests to stop go to the ranks of a session while this context lasts; a second one is urgent."""
+    """A context in which signals to stop are forwarded to the ranks of a session; a second one is urgent."""
 
     def __init__(self, session: int) -> None:
         self._session = session
@@ -125,7 +122,7 @@ def _end_session(process: subprocess.Popen[str]) -> None:
 
 
 def kill_session(session: int) -> None:
-    """End every process of a session for good, whatever group it is in."""
+    """Kill every process of a session, whatever group it is in."""
     deadline = time.monotonic() + IMPATIENT_SECONDS
     while (left := _processes_of(session)) and time.monotonic() < deadline:
         for pid in left:

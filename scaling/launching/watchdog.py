@@ -15,7 +15,7 @@ OTHER_PHASES_SECONDS = 1800.0
 PyTorch's process groups have here, too (scaling.train.main.PROCESS_GROUP_TIMEOUT)."""
 
 LONGEST_LOOK_SECONDS = 5.0
-"""Of the time between two looks, so much counts: after a suspended machine wakes up, nobody was hung meanwhile."""
+"""At most this much of the time between two looks counts, so that the sleep of a suspended machine is no hang."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

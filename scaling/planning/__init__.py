@@ -1,4 +1,4 @@
-"""The plan of a sweep: `scaling.plan` is the plan itself, here is what it is made of and what is made of it.  No torch.
+"""The inputs and uses of a plan, which is itself in `scaling.plan`.  No torch.
 
 Read the modules in this order; each imports only those before it:
 

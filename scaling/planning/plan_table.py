@@ -1,4 +1,4 @@
-"""A plan as tables for the terminal: what is trained, and what it takes."""
+"""A plan as tables for the terminal: what is trained, where, and what it costs."""
 
 from __future__ import annotations
 

@@ -25,9 +25,8 @@ class Job(_Frozen):
 
     run_ids: tuple[str, ...]
     hours: float  # until the last of them ends
-    starts: tuple[
-        float, ...
-    ] = ()  # hour at which each begins; a job idles where the next run waits for another job
+    # hour at which each begins; a job idles where the next run waits for another job
+    starts: tuple[float, ...] = ()
 
 
 class Schedule(_Frozen):
@@ -35,7 +34,8 @@ class Schedule(_Frozen):
 
     rule: str = RULE
     jobs: tuple[Job, ...]  # longest first; no more than there are runs
-    at_least_hours: float  # no schedule ends earlier: the longest run or chain of runs, or the mean of the jobs
+    # no schedule ends earlier: the longest run or chain of runs, or the mean of the jobs
+    at_least_hours: float
     critical_run_ids: tuple[str, ...] = ()
 
     @property

@@ -1,4 +1,4 @@
-"""What one point takes on its devices before it runs: memory, time, bytes, in closed form.  No torch.
+"""Predicts what one point needs on its devices: memory, time, bytes, in closed form.  No torch.
 
 Read the modules in this order; each imports only those before it (and scaling.placement, hardware, cost):
 
@@ -10,6 +10,6 @@ step_memory   the moments of a step at which memory may peak
 memory        the peak, by class
 feasibility   which placement fits the devices, and which of those is fastest
 storage       bytes that a run reads and writes
-calibration   what runs took beside what was predicted of them
+calibration   measured over predicted, from finished runs
 prediction    all of the above for one point, as the plan and its record keep it
 """

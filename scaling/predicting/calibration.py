@@ -1,4 +1,4 @@
-"""What runs took beside what was planned for them, and by how much the next plan is therefore corrected."""
+"""Compares what finished runs measured with their predictions, to correct those of the next plan."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class CalibrationRow(_Frozen):
 
     @property
     def key(self) -> Key:
-        """What it holds for."""
+        """The objective, tower and accelerator that it holds for."""
         return (self.objective, self.image_tower, self.accelerator)
 
 
@@ -46,7 +46,7 @@ class Calibration(_Frozen):
 
     calibration_version: Literal[1] = 1
     rows: tuple[CalibrationRow, ...] = ()
-    left_out: int = 0  # records of before hardware FLOPs were planned
+    left_out: int = 0  # records from before plans had hardware FLOPs
 
     def factors(self, objective: str, image_tower: str, accelerator: str) -> dict[str, float]:
         """Quantity -> measured over predicted: of the same objective and tower, else of all on this accelerator.

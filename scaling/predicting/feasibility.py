@@ -1,4 +1,4 @@
-"""Which placement of a point fits its devices, and which of those is fastest.  No torch.
+"""Chooses the placement of a point: the fastest that fits its devices.  No torch.
 
 The global batch, the engine, the precision and all of the science stay as they are: what is chosen is the micro-batch,
 the ZeRO stage (the stages 1 to 3 train alike) and what backward recomputes.  Values that the user wrote are kept.
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
+from model_zoo.activation_segments import ActivationCheckpointing
 from scaling.hardware import Accelerator
 from scaling.placement import (
     LARGEST_MICRO_BATCH,
@@ -23,7 +24,7 @@ from scaling.predicting.memory import memory_of
 from scaling.predicting.throughput import seconds_per_step
 from scaling.predicting.workload import Workload, workload_of
 from scaling.sweep.science import Science
-from scaling.sweep.sharding import ActivationCheckpointing, open_zero_stages
+from scaling.sweep.sharding import open_zero_stages
 
 MARGIN = 0.08
 """Of the device's memory, left free: the driver's context, NCCL's and cuBLAS's buffers, which no allocator of torch
@@ -54,7 +55,7 @@ def solve(
 
 
 def open_fields(settings: PlacementSettings) -> tuple[str, ...]:
-    """What the user left open."""
+    """The CHOSEN fields that the user left open."""
     return tuple(
         field
         for field in CHOSEN
@@ -66,7 +67,7 @@ def open_fields(settings: PlacementSettings) -> tuple[str, ...]:
 def fastest_that_fits(
     workload: Workload, base: Placement, accelerator: Accelerator, fields: tuple[str, ...]
 ) -> Placement | None:
-    """The fastest placement that fits of those that `base` becomes as the fields vary; None if none fits."""
+    """The fastest placement that fits, of all values of `fields` with the rest as in `base`; None if none fits."""
     candidates = fastest_first(workload, base, accelerator, fields)
     return next((one for one in candidates if fits(workload, one, accelerator)), None)
 
@@ -77,7 +78,7 @@ def fits(workload: Workload, placement: Placement, accelerator: Accelerator) -> 
 
 
 def usable_bytes(accelerator: Accelerator) -> float:
-    """What of a device's memory a point may be predicted to take."""
+    """The bytes of a device that a prediction may use: its memory less MARGIN."""
     return (1 - MARGIN) * accelerator.memory_bytes
 
 
@@ -90,7 +91,7 @@ def needed_bytes(workload: Workload, placement: Placement, accelerator: Accelera
 def fastest_first(
     workload: Workload, base: Placement, accelerator: Accelerator, fields: Iterable[str]
 ) -> list[Placement]:
-    """What `base` becomes as the fields vary, in the order of `solve`, whether it fits or not."""
+    """`base` with all values of `fields`, in the order in which they are preferred, fitting or not."""
 
     def cost(placement: Placement) -> tuple[float, int]:
         return seconds_per_step(workload, placement, accelerator), placement.zero_stage
@@ -114,7 +115,7 @@ def _changes(workload: Workload, base: Placement, fields: set[str]) -> Iterator[
 
 
 def _micro_batches(workload: Workload, base: Placement) -> list[int]:
-    """Divisors of a rank's share of the batch: whole groups of a batch norm, none larger than needed to be fast."""
+    """Divisors of a rank's share of the batch that keep batch-norm groups whole, up to LARGEST_MICRO_BATCH."""
     per_rank, group = workload.global_batch // base.num_ranks, samples_per_group(workload.science)
     most = per_rank if workload.specification.couples_samples else max(LARGEST_MICRO_BATCH, group)
     return [size for one in divisors(per_rank // group) if (size := group * one) <= most]

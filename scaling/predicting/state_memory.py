@@ -23,12 +23,12 @@ STAGE_0_BUCKET_ELEMENTS = 500_000_000  # that DeepSpeed's stage 0 flattens to re
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Elements:
-    """Parameters of an objective, counted."""
+    """Numbers of parameters of an objective."""
 
     trained: int
-    whole: int  # the locked ones too
-    largest_unit: int  # of a block or the classification head: FSDP2's units
-    loose: int  # in no such unit
+    whole: int  # with the locked ones
+    largest_unit: int  # in the largest of FSDP2's units: blocks and classification head
+    loose: int  # outside these units
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +37,8 @@ class StateMemory:
 
     parameters: int  # masters, and whatever else is kept of weights from step to step
     optimizer_states: int
-    gradients_before: int  # when the last forward pass of a step runs: of micro-batches before it, or a fixed buffer
+    # when the last forward pass of a step runs: of micro-batches before it, or a fixed buffer
+    gradients_before: int
     gradients_grow: bool  # with each gradient that comes; else all that there will be is there from its start
     gradients: int  # at the end of backward
     gradients_in_step: int
@@ -155,7 +156,7 @@ def _stage_3(elements: Elements, placement: Placement) -> StateMemory:
 
 
 def _fsdp(elements: Elements, placement: Placement, *, accumulates: bool) -> StateMemory:
-    """The root unit, of what is in no other, stays whole from forward to backward; so do all in stage 2."""
+    """The root unit (parameters in no other unit) stays whole from forward to backward; in stage 2 all units do."""
     shard = -(-elements.trained // placement.shard_ranks) * FP32
     weights = -(-elements.whole // placement.shard_ranks) * FP32
     on_device = 0 if placement.offload == "all" else 1

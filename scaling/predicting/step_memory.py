@@ -1,4 +1,4 @@
-"""The moments of an optimizer step at which a rank may need most memory, and what is there at each.  No torch."""
+"""The moments of an optimizer step at which a rank's memory may peak, and what it holds at each.  No torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MomentName = Literal["forward", "backward", "step"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepMemory:
-    """What one optimizer step of one rank is made of."""
+    """What the memory of one optimizer step of one rank depends on."""
 
     micro_batch: int
     caches_features: bool  # encodes all micro-batches before it takes their loss
@@ -61,7 +61,7 @@ def step_memory(workload: Workload, placement: Placement, on_accelerator: bool) 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MomentMemory:
-    """What differs from moment to moment."""
+    """The bytes that differ from moment to moment."""
 
     moment: MomentName
     gradients: int = 0

@@ -53,9 +53,8 @@ def num_checkpoints_kept(science: Science, placement: Placement, branch_step: in
         stays_besides = not _stays_anyway(decay_step(science), before, science, placement)
     latest = min(placement.keep_checkpoints, num_written)
     for_ever = min(shown // every - before // every, num_written) if every else 0
-    return min(
-        num_written, latest + for_ever + stays_besides
-    )  # a latest one that stays for ever counts twice
+    # a latest one that stays for ever counts twice
+    return min(num_written, latest + for_ever + stays_besides)
 
 
 def _num_written(shown: int, before: int, science: Science, placement: Placement) -> int:

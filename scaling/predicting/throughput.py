@@ -20,7 +20,8 @@ from scaling.placement import RANKS_PER_NODE, Placement
 from scaling.predicting.traffic import optimizer_step, step_traffic
 from scaling.predicting.workload import Workload
 
-KERNELS_PER_BLOCK = 60  # of forward and backward of a transformer block, counted and rounded; fewer when compiled
+# of forward and backward of a transformer block, counted and rounded; fewer when compiled
+KERNELS_PER_BLOCK = 60
 KERNEL_SECONDS = 5e-6  # to start one from Python; assumption, the order of magnitude of CUDA launches
 NETWORK_BYTES_PER_SECOND = RANKS_PER_NODE * 50e9
 """Between machines: a card of 400 Gb/s per accelerator, as in DGX H100 and H200.  NCCL lays a ring over each card and a

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+from model_zoo.activation_segments import FP32
 from model_zoo.convolution_counts import batch_norm_statistics
 from model_zoo.counts import (
     classification_parameters,
@@ -17,7 +18,7 @@ from model_zoo.counts import (
     text_tower_count,
     trained_parameters,
 )
-from model_zoo.optimizer_counts import FP32, OptimizerStep, count_adamw
+from model_zoo.optimizer_counts import OptimizerStep, count_adamw
 from model_zoo.specification import ObjectiveSpecification
 from scaling.placement import Placement
 from scaling.sweep.science import Science
@@ -66,7 +67,7 @@ def step_traffic(science: Science, placement: Placement) -> StepTraffic:
 def optimizer_step(
     specification: ObjectiveSpecification, placement: Placement, *, clips: bool
 ) -> OptimizerStep:
-    """What AdamW takes on each rank: of its shard where optimizer states are sharded, of everything where not."""
+    """The cost of AdamW's step on each rank: over its shard where states are sharded, else over everything."""
     elements = trained_parameters(specification)
     return count_adamw(
         -(-elements // placement.shard_ranks) if placement.zero_stage else elements,
@@ -86,7 +87,7 @@ def _once_around(size: int, num_ranks: int) -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Units:
-    """Elements by how often they are gathered: blocks and head are units of communication of their own."""
+    """Numbers of parameters by unit of communication, as units are gathered at different times."""
 
     blocks: int
     head: int
@@ -161,9 +162,8 @@ def _gradient_bytes(specification: ObjectiveSpecification, global_batch: int, pl
         shard_bytes = size // placement.shard_ranks
         return _once_around(size, placement.shard_ranks) + 2 * _once_around(shard_bytes, num_replicas)
     if placement.zero_stage < 2:
-        return 2 * _once_around(
-            size, placement.num_ranks
-        )  # DeepSpeed 0.19.8 scatters in stage 1 by an all-reduce
+        # DeepSpeed 0.19.8 scatters in stage 1 by an all-reduce
+        return 2 * _once_around(size, placement.num_ranks)
     # with every micro-batch; the head's once where the loss is taken once
     head = classification_parameters(specification)
     num_micro_batches = _num_micro_batches(global_batch, placement)
@@ -174,14 +174,13 @@ def _gradient_bytes(specification: ObjectiveSpecification, global_batch: int, pl
 
 
 def _feature_bytes(specification: ObjectiveSpecification, global_batch: int, num_ranks: int) -> int:
-    """Gathered in forward, their gradients scattered in backward; once per step, for the whole batch."""
+    """Bytes of embeddings gathered in forward and of their gradients scattered in backward, once per step."""
     contrasts, total = specification.kind.contrasts, 0
     if contrasts is not None:
         num_sides = 2 if contrasts == "info_nce" else 1  # siglip gathers captions only
         embeddings = num_sides * global_batch * specification.image.embed_width * FP32
-        total += 2 * _once_around(embeddings, num_ranks) + _once_around(
-            global_batch, num_ranks
-        )  # and one flag each
+        # and one flag each
+        total += 2 * _once_around(embeddings, num_ranks) + _once_around(global_batch, num_ranks)
     if specification.kind.classifies and specification.classification_loss == "two_way":
         terms = num_ranks * 2 * specification.vocabulary_size * FP32
         total += 2 * _once_around(terms, num_ranks)
@@ -189,7 +188,7 @@ def _feature_bytes(specification: ObjectiveSpecification, global_batch: int, num
 
 
 def _statistic_bytes(science: Science, num_ranks: int) -> int:
-    """Counts of labels under online IDF, and of batch norms; all-reduced once per step."""
+    """Bytes of the all-reduced counts of labels (online IDF) and statistics of batch norms, once per step."""
     specification = science.specification
     counts = INT64 * (science.vocabulary_size + 1) if science.idf == "online" else INT64
     norms = 0 if specification.kind.locks_image_tower else batch_norm_statistics(specification.image)

@@ -1,4 +1,4 @@
-"""What of a point's science decides its memory and its speed.  No torch."""
+"""The part of a point's science that decides its memory and its speed.  No torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scaling.sweep.science import Science
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workload:
-    """One optimizer step; points that differ in length, seed or learning rate share it."""
+    """One optimizer step, as far as its cost depends on it; points that differ in length or seed share it."""
 
     specification: ObjectiveSpecification
     global_batch: int  # samples

@@ -1,4 +1,4 @@
-"""What a parent tells its child, and what the child says at its end: all that passes between them."""
+"""What a parent tells its child, and what the child reports at its end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXIT_PREEMPTED = 75  # EX_TEMPFAIL: "run me again"; DeepSpeed's launcher passes 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Assignment:
-    """All that a child is told. It inherits the server's environment, not its parent's, so nothing is implied."""
+    """All that a child is told.  It has the fork server's environment, not its parent's, so nothing is implicit."""
 
     point: str  # RunPoint as JSON
     planned: str  # records.PlannedCost as JSON
@@ -34,7 +34,7 @@ class Assignment:
     drill: str = ""  # the fault to play in this attempt (scaling.processes.drilled_faults), none in real runs
 
     def environment(self) -> dict[str, str]:
-        """The environment variables that the child sets before it imports anything heavy."""
+        """The environment variables that the child sets before it imports torch or DeepSpeed."""
         return {
             **self.rank.environment(self.port),
             "TMPDIR": str(self.scratch),
@@ -59,12 +59,12 @@ class Outcome:
 
 
 def report_outcome(scratch: Path, rank: int, outcome: Outcome) -> None:
-    """Leave the outcome of a rank where its parent looks for it."""
+    """Write the outcome of a rank to the file that its parent reads."""
     write_atomically(_outcome_file(scratch, rank), json.dumps(dataclasses.asdict(outcome)))
 
 
 def read_outcome(scratch: Path, rank: int) -> Outcome | None:
-    """What the child of a rank said at its end, None if it could not."""
+    """The outcome that the child of a rank reported, None if it could not report one."""
     path = _outcome_file(scratch, rank)
     return Outcome(**json.loads(path.read_text())) if path.exists() else None
 
@@ -77,12 +77,13 @@ SEVERITY = (
     *("killed", "oom", "shard_corrupt", "diverged", "hung"),
     *("error", "preempted", "stopped", "done"),
 )
-"""Of outcomes, the one that explains the others first. Errors come behind all that breaks other ranks' connections."""
+"""States in the order in which they explain those of other ranks.  Errors come after the states that break connections,
+because a broken connection is an error on the other ranks."""
 
 
 def joint_outcome(outcomes: list[Outcome]) -> Outcome:
-    """The outcome of a point from those of its ranks: the root cause, not the ranks that fell over it.
+    """The outcome of a point from those of its ranks: the root cause rather than its consequences on other ranks.
 
-    A killed child explains the broken connections that the others report; among equals the earliest counts.
+    For example a killed child explains the broken connections that the others report; among equals the earliest counts.
     """
     return min(outcomes, key=lambda outcome: (SEVERITY.index(outcome.state), outcome.at))

@@ -1,7 +1,6 @@
-"""The names of the faults that a drill plays in the processes of a run, and where each is due.
+"""The names of the faults that a drill plays in the processes of a run, and the step of each.
 
-A launch is told them as "NAME@SEED,...": the run of that seed is the fault's stage. `scaling.train.played_faults`
-plays them.
+A launch gets them as "NAME@SEED,...": the fault is played in the run of that seed, by `scaling.train.played_faults`.
 """
 
 from __future__ import annotations
@@ -16,20 +15,20 @@ STEPS = {
     **dict.fromkeys((OUT_OF_MEMORY, KILL, HANG, NOT_A_NUMBER, FULL_DISK, HOLD), 8),
     KILL_LATE: 13,
 }
-"""Before which step (counted from 0) each is played, once the checkpoint before that is in force: the first, or for
-KILL_LATE the second, so that there is one to fall back to."""
+"""The step (counted from 0) before which each is played, once the checkpoint before it is written: the first one, or
+the second for KILL_LATE, so that there is one to fall back to."""
 
 FILE_BYTES = 65_536
-"""Largest file under FULL_DISK: a disk that is full for checkpoints, and still takes logs and rows of metrics."""
+"""The largest file that can be written under FULL_DISK: too small for checkpoints, enough for logs and metrics."""
 
 HANG_SECONDS = 10.0
-"""Without a step that counts as hung where HANG is played; elsewhere a minute (scaling.launching.watchdog)."""
+"""Seconds without a step after which a run counts as hung where HANG is played; else see scaling.launching.watchdog."""
 
 HELD, GO = "drill-held", "drill-go"  # files in a run's folder: it waits; it may go on
 
 
 def fault_of(drill: str, *, seed: int, attempt: int) -> str:
-    """The fault to play in one attempt at the run of a seed, "" for none; ValueError for a drill that is none.
+    """The fault to play in one attempt at the run of a seed, "" for none; ValueError unless it is FAULT@SEED,....
 
     Faults are played in a run's first attempt. Memory runs out whenever the micro-batch is as large as at first.
     """

@@ -17,16 +17,15 @@ from pathlib import Path
 from typing import Literal, get_args
 
 Phase = Literal["starting", "training", "checkpointing", "evaluating"]
-"""What a child is at. It is "starting" until its first step is done: that one may compile and tune for minutes."""
+"""What a child is doing. It is "starting" until its first step is done: that one may compile and tune for minutes."""
 
 PHASES: tuple[Phase, ...] = get_args(Phase)
 
 MEDIAN_OVER = 101  # steps; enough for a steady median, few enough to follow a change of pace
 READ_ATTEMPTS = 100  # a beat takes microseconds, so a second look nearly always finds a whole one
 
-_BEAT = struct.Struct(
-    "<qdid"
-)  # step, seconds of the monotonic clock, index of the phase, median seconds of a step
+# step, seconds of the monotonic clock, index of the phase, median seconds of a step
+_BEAT = struct.Struct("<qdid")
 _CHECKSUM = struct.Struct("<I")
 _SIZE = _BEAT.size + _CHECKSUM.size
 
@@ -85,7 +84,7 @@ class HeartbeatWriter:
 
 
 def read_heartbeat(path: Path) -> Heartbeat | None:
-    """The last beat of a child; None if it has not begun, or died in the middle of one."""
+    """The last beat of a child; None if there is none yet, or if it died in the middle of one."""
     for _ in range(READ_ATTEMPTS):
         try:
             content = path.read_bytes()

@@ -1,8 +1,8 @@
 """Who may write to a run: leases with a heartbeat and a fencing token, on plain files (NFS and Lustre included).
 
 A run's leases are numbered files `leases/000001.json`, ...; creating the next number is atomic, the highest
-number holds the run, and the number is the fencing token: whoever was paused and superseded fails the check
-before its next rename and so cannot overwrite the work of its successor.
+number holds the run, and the number is the fencing token: a holder that was paused and superseded fails the check
+before its next rename, so it cannot overwrite the work of its successor.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Lease:
         return lease
 
     def _keep(self) -> None:
-        """Renew while the holder is busy: its first child may import for longer than a lease lasts."""
+        """Renew in a thread: the holder may be busy for longer than a lease lasts, as while its first child imports."""
         while not self._ended.wait(HEARTBEAT_SECONDS):
             try:
                 self.renew()

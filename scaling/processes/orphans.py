@@ -1,4 +1,4 @@
-"""Processes that do not outlive the one that started them, and whether one still lives."""
+"""Makes processes end with the one that started them, and tells whether a process is alive."""
 
 from __future__ import annotations
 

@@ -34,9 +34,9 @@ class Rank:
     def environment(self, port: int) -> dict[str, str]:
         """What torch, DeepSpeed and streaming read in a child of this rank whose group meets at `port`.
 
-        DeepSpeed's launcher sets LOCAL_SIZE but not LOCAL_WORLD_SIZE, without which streaming takes every
-        rank for a machine of its own and dies with FileExistsError (mosaicml/streaming#717). torchrun's variable
-        would make rank 0 wait for a store of its agent's, which is at the launch's port, not at this one.
+        DeepSpeed's launcher sets LOCAL_SIZE but not LOCAL_WORLD_SIZE, without which streaming takes every rank for a
+        machine of its own and dies with FileExistsError (mosaicml/streaming#717).  TORCHELASTIC_USE_AGENT_STORE would
+        make rank 0 wait for the store of torchrun's agent, which listens at the launch's port, not at this one.
         """
         return {
             "RANK": str(self.rank),
@@ -80,7 +80,7 @@ SLURM_PORTS = range(10_000, 30_000)  # below Linux's ports for outgoing connecti
 def _slurm_rank(environment: Mapping[str, str]) -> Rank:
     """The rank that srun gave this process; rank 0 runs on the step's first node.
 
-    A step's variables, not the job's: a batch script has the latter, too, but is no rank.
+    Read from the variables of a Slurm step: those of the job are set in a batch script too, which is no rank.
     """
     tasks = _tasks_per_node(environment["SLURM_STEP_TASKS_PER_NODE"])
     step = int(environment["SLURM_JOB_ID"]) + int(environment["SLURM_STEP_ID"])

@@ -16,13 +16,12 @@ SCRATCH_NAME_HEX = 12  # digits after it
 _SEGMENTS_FILE = "streaming-segments.json"
 _OWNER_FILE = "owner.json"
 _SOCKET_PATH_BYTES = 107  # sun_path of unix(7), without its final NUL
-_SOCKET_NAME_BYTES = len(
-    "/pymp-12345678/listener-12345678"
-)  # multiprocessing's, through which workers send batches
+# of multiprocessing's sockets, through which workers send batches
+_SOCKET_NAME_BYTES = len("/pymp-12345678/listener-12345678")
 
 
 def remove_allreduce_buffers(port: int) -> int:
-    """Bytes freed: DeepSpeed's CPU all-reduce buffers of the group that met at `port`.
+    """Remove DeepSpeed's CPU all-reduce buffers of the group that met at `port`; the bytes freed.
 
     DeepSpeed 0.19.8 maps 66 MiB per rank under a name of user, address and port and never unlinks it
     (csrc/cpu/comm/shm.cpp), also on a clean exit.
@@ -41,7 +40,7 @@ def note_streaming_segments(scratch: Path, prefix: int) -> None:
 
 
 def remove_streaming_segments(scratch: Path) -> int:
-    """Bytes freed: the noted segments; a name that another job took since then is kept.
+    """Remove the noted segments and return the bytes freed; a name that another job has taken since is kept.
 
     Children end without Python's exit handlers, in which streaming would have done this, so it is done here for
     finished and killed children alike.
@@ -59,9 +58,9 @@ def remove_streaming_segments(scratch: Path) -> int:
 
 
 def check_scratch_length(temporary: Path) -> None:
-    """Raises ValueError where sockets in a point's temporary folder would have longer names than the system allows.
+    """ValueError if sockets in a point's temporary folder would have longer paths than the system allows.
 
-    A loader's worker could then send no batch, and says so in its log only.
+    A loader's worker could then send no batch, and would say so only in its log.
     """
     most = _SOCKET_PATH_BYTES - _SOCKET_NAME_BYTES - len(f"/{SCRATCH_PREFIX}") - SCRATCH_NAME_HEX
     if len(os.fsencode(temporary)) > most:

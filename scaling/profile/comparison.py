@@ -94,7 +94,11 @@ def passing_bytes(profile: StepProfile) -> int:
 
 
 def _compared(profile: StepProfile, baseline: StepProfile, differs: Sequence[str]) -> Compared:
-    place, science, samples = _place(profile), profile.reduced.point.science, profile.reduced.point.science.global_batch
+    place, science, samples = (
+        _place(profile),
+        profile.reduced.point.science,
+        profile.reduced.point.science.global_batch,
+    )
     return Compared(
         image_tower=science.image_tower,
         place=", ".join(f"{name} {place[name]}" for name in differs),

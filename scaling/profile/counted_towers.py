@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from model_zoo.activation_checkpointing import ActivationCheckpointing, checkpoint_activations
+from model_zoo.activation_checkpointing import checkpoint_activations
+from model_zoo.activation_segments import ActivationCheckpointing
 from model_zoo.architectures import IMAGE_TOWERS, TEXT_TOWERS
 from model_zoo.block_counts import TowerCount
 from model_zoo.image_tower import build_image_tower

@@ -1,4 +1,4 @@
-"""The table of FLOP counters: our closed forms beside three counters that know nothing of them.
+"""The table of FLOP counters: our closed forms beside three independent counters.
 
 Model FLOPs are what plans and plots count; hardware FLOPs add what a device computes besides (hardware_counts.py).
 Every counter must find the hardware FLOPs of its row: those of a forward pass of one sample, or of forward and
@@ -40,13 +40,13 @@ class CounterRow:
 
     @property
     def largest_difference(self) -> float:
-        """Of any counter from the hardware FLOPs, relative to these."""
+        """The largest relative difference of a counter from our hardware FLOPs."""
         counted = [flops for flops in (self.dispatched, self.fvcore, self.deepspeed) if flops is not None]
         return max(abs(flops / self.hardware_flops - 1) for flops in counted)
 
     @property
     def agrees(self) -> bool:
-        """Whether no counter is further off than LARGEST_DIFFERENCE."""
+        """Whether all counters are within LARGEST_DIFFERENCE."""
         return self.largest_difference <= LARGEST_DIFFERENCE
 
 

@@ -1,4 +1,4 @@
-"""FLOPs of a module by three counters that know nothing of our closed forms, corrected where they are known to err.
+"""FLOPs of a module by three counters independent of our closed forms, corrected where they are known to be wrong.
 
 Each counts matrix products and convolutions as 2 x multiply-adds and nothing else.  fvcore and DeepSpeed's profiler
 follow a real forward pass of one sample and know no backward pass; torch's FlopCounterMode needs shapes only, so that

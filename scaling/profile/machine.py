@@ -11,9 +11,8 @@ from torch.distributed.tensor import DTensor
 
 from scaling.train.utilisation import counted_threads, measured_peak
 
-COPIED_BYTES = (
-    128 * 2**20
-)  # larger than the caches of today's CPUs and GPUs, so that memory is what is measured
+# larger than the caches of today's CPUs and GPUs, so that memory is what is measured
+COPIED_BYTES = 128 * 2**20
 COPIES = 5  # of which the fastest counts; tens of milliseconds on a CPU
 
 
@@ -26,7 +25,7 @@ class MachinePeaks:
     source: str
 
     def seconds_at_least(self, flops: int, moved_bytes: int) -> float:
-        """No operator that does so much is done sooner, says the roofline (Williams et al., CACM 52(4), 2009)."""
+        """The least time of an operator by the roofline model (Williams et al., CACM 52(4), 2009)."""
         return max(flops / self.flops_per_second, moved_bytes / self.bytes_per_second)
 
 

@@ -1,4 +1,4 @@
-"""What lies in memory in the course of a step, by class: read from every allocation and release that torch reports."""
+"""Memory in the course of a step, by class, from every allocation and release that torch reports."""
 
 from __future__ import annotations
 

@@ -20,9 +20,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
 from torch.profiler import ProfilerActivity, profile
 
-from model_zoo.activation_segments import IMAGE_CHANNELS
 from model_zoo.build import build_objective, weight_decay_groups
 from model_zoo.targets import KnownShare, LabelledTokens, LabelSets, TokenRows
+from model_zoo.tower_shapes import IMAGE_CHANNELS
 from scaling.placement import Placement
 from scaling.sweep.science import Science
 from scaling.train.engines.protocol import UnderAutocast
@@ -48,9 +48,8 @@ def traced_memory(science: Science, placement: Placement) -> TracedMemory:
     ValueError for what the trace cannot follow: a locked tower, features that are cached over micro-batches.
     """
     _check_traceable(science, placement)
-    with torch.device(
-        "meta"
-    ):  # building reads values, which fake tensors do not have; meta tensors are skipped
+    # building reads values, which fake tensors do not have; meta tensors are skipped
+    with torch.device("meta"):
         objective: nn.Module = build_objective(
             science.specification,
             seed=science.seed,

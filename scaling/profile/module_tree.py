@@ -1,4 +1,4 @@
-"""What each module of an objective takes in a forward pass: parameters, FLOPs, bytes kept for backward, time."""
+"""Cost of each module of an objective in a forward pass: parameters, FLOPs, bytes kept for backward, time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class ModuleRow:
     depth: int
     parameters: int
     forward_flops: int  # of the micro-batch: 2 x multiply-adds of matrix products and convolutions
-    activation_bytes: int  # that autograd keeps for backward; what two modules keep counts where it came first
+    # that autograd keeps for backward; what two modules keep counts where it came first
+    activation_bytes: int
     forward_seconds: float  # of its operators, one after the other
 
 

@@ -23,9 +23,8 @@ def process_group_of_one() -> Iterator[torch.device]:
     kind = "cuda" if torch.cuda.is_available() else "cpu"
     before = dict(os.environ)
     os.environ.update(rank.environment(port))
-    os.environ.setdefault(
-        "DS_ACCELERATOR", kind
-    )  # before DeepSpeed is imported, which looks for devices otherwise
+    # before DeepSpeed is imported, which looks for devices otherwise
+    os.environ.setdefault("DS_ACCELERATOR", kind)
     try:
         import deepspeed
 

@@ -1,4 +1,4 @@
-"""A point made small enough to be profiled in one process: one rank, one micro-batch, pictures that mean nothing."""
+"""Makes a point small enough to be profiled in one process: one rank, one micro-batch, synthetic pictures."""
 
 # Shapes.  B samples, C channels, H W pixels, L caption tokens, N labels of all samples together.
 
@@ -22,7 +22,7 @@ CHANNELS = 3
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ReducedPoint:
-    """A point as it is profiled, and in words what is not as in the sweep."""
+    """A point as it is profiled, and in words how it differs from the sweep's."""
 
     point: RunPoint
     changes: tuple[str, ...]

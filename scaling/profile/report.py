@@ -58,7 +58,7 @@ def _profiled(
             progress.update(task, description=point.run_id)
             small = reduced(point, device.type)
             profiles.append(profile_steps(small, peaks, steps=steps, files=files / point.run_id))
-            gc.collect()  # engines hold themselves in circles
+            gc.collect()  # engines are kept alive by reference cycles
             progress.advance(task)
     return ProfileReport(
         sweep=sweep.name,

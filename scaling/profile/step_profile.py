@@ -1,4 +1,4 @@
-"""A few real steps of one point through its engine and objective, and what they took."""
+"""Profiles a few real steps of one point through its engine and objective."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from scaling.train.idf import LabelStatistics
 from scaling.train.utilisation import counted_threads
 
 CPU = "CPU"  # begins the name of that device
-LEAST_BUSY = 0.9  # cores that a step keeps busy where nobody takes them away (one thread waits for nothing)
+LEAST_BUSY = 0.9  # cores that an undisturbed step keeps busy; below it other processes took them
 WATCHED_STEPS = 3  # besides the timed ones: the first, the profiled one, the one operator by operator
 
 
@@ -47,7 +47,7 @@ class StepProfile:
     steps: int
     parameters: dict[str, int]  # by part
     model_flops_per_sample: int
-    hardware_flops_per_sample: int  # with all that is computed again
+    hardware_flops_per_sample: int  # with recomputation
     model_flops_utilisation: float  # MFU: of the measured peak
     hardware_flops_utilisation: float  # HFU
     phases: dict[str, float]  # seconds of one watched step
@@ -62,7 +62,7 @@ class StepProfile:
 
     @property
     def is_disturbed(self) -> bool:
-        """Whether other processes held the CPU: seconds then say little, memory and FLOPs as much as ever."""
+        """Whether other processes used the CPU: seconds are then unreliable, memory and FLOPs are not."""
         return (
             self.device.startswith(CPU)
             and self.processor_seconds_per_step < LEAST_BUSY * self.seconds_per_step

@@ -35,7 +35,8 @@ from scaling.sweep.field_types import (
 from scaling.sweep.science_rules import check_science, defaults_that_follow
 from scaling.units import format_quantity
 
-UNRESOLVED = "unresolved"  # stands for the content of a file of a point that was planned before the file existed
+# stands for the content of a file of a point that was planned before the file existed
+UNRESOLVED = "unresolved"
 
 COMPUTED_FIELDS = frozenset({"data_digest", "vocabulary_size", "vocabulary_digest", "label_counts_digest"})
 """Fields that the harness reads from the sweep's data; a sweep file never writes them."""
@@ -57,32 +58,27 @@ class Science(BaseModel):
     text_tower: TextTower = NO_TEXT_TOWER  # left out: contrastive objectives take the image tower's partner
     image_init: ImageInit = RANDOM  # random (from the seed), run:RUN_ID or timm:NAME
     pooling: str = "mean"  # how the image tower makes one feature; left out: the tower's usual way
-    patch_dropout: Annotated[Real, Field(ge=0, lt=1)] = (
-        0.0  # share of patches left out; FLIP, arXiv 2212.00794
-    )
-    drop_path: Annotated[Real, Field(ge=0, lt=1)] = (
-        0.0  # stochastic depth, arXiv 1603.09382: rate of the last block
-    )
-    batch_norm_samples: Annotated[Whole, Field(gt=1)] = (
-        256  # whose statistics a batch norm takes; a GPU's usual share
-    )
+    # share of patches left out; FLIP, arXiv 2212.00794
+    patch_dropout: Annotated[Real, Field(ge=0, lt=1)] = 0.0
+    # stochastic depth, arXiv 1603.09382: rate of the last block
+    drop_path: Annotated[Real, Field(ge=0, lt=1)] = 0.0
+    # whose statistics a batch norm takes; a GPU's usual share
+    batch_norm_samples: Annotated[Whole, Field(gt=1)] = 256
     head_layers: Annotated[Whole, Field(ge=0)] = 0  # hidden layers of the classification head
     classification_loss: ClassificationLossName = "softmax"  # left out: "none" without a classification head
     asl_gamma_negative: Annotated[Real, Field(ge=0)] = 4.0  # arXiv 2009.14119, section 4
     asl_gamma_positive: Annotated[Real, Field(ge=0)] = 0.0
     asl_margin: Annotated[Real, Field(ge=0, lt=1)] = 0.05
     two_way_temperature: Annotated[Real, Field(gt=0)] = 4.0  # of the positives; Kobayashi, CVPR 2023
-    contrastive_weight: Annotated[Real, Field(ge=0)] = (
-        1.0  # of superclip's two losses; 1 : 1 in arXiv 2512.14480
-    )
+    # of superclip's two losses; 1 : 1 in arXiv 2512.14480
+    contrastive_weight: Annotated[Real, Field(ge=0)] = 1.0
     classification_weight: Annotated[Real, Field(ge=0)] = 1.0
     idf: Idf = "online"  # left out: "online" with a classification head, "off" without
     label_counts_digest: str = ""  # content of the counts that frozen IDF is read from
     image_size: Annotated[Whole, Field(gt=0)] = 224  # pixels per side
     tokenizer: Tokenizer = "clip_bpe"  # of the labels and of the text tower
-    vocabulary_size: Annotated[Whole, Field(gt=0)] = (
-        49_408  # token ids, specials included; follows the tokenizer
-    )
+    # token ids, specials included; follows the tokenizer
+    vocabulary_size: Annotated[Whole, Field(gt=0)] = 49_408
     vocabulary_digest: str = ""  # content of the vocabulary file, where the tokenizer has one
     context_length: Annotated[Whole, Field(ge=3)] = 77  # tokens, start and end included; CLIP's
     remove_stop_words: Switch = False  # from the labels
@@ -100,12 +96,10 @@ class Science(BaseModel):
     adam_beta2: Annotated[Real, Field(ge=0, lt=1)] = 0.98
     adam_epsilon: Annotated[Real, Field(gt=0)] = 1e-6
     gradient_clipping: Annotated[Real, Field(ge=0)] = 0.0  # largest norm; 0 = none, as in the recipe
-    non_finite: Literal["stop", "rollback"] = (
-        "stop"  # what a loss or gradient that is not finite does to the run
-    )
-    most_rollbacks: Annotated[Whole, Field(gt=0)] = (
-        3  # to the last checkpoint, each leaving one batch out (assumption)
-    )
+    # what a loss or gradient that is not finite does to the run
+    non_finite: Literal["stop", "rollback"] = "stop"
+    # to the last checkpoint, each leaving one batch out (assumption)
+    most_rollbacks: Annotated[Whole, Field(gt=0)] = 3
     crop_scale_min: Annotated[Real, Field(gt=0, le=1)] = 0.9  # share of the image's area; RandomResizedCrop
     crop_scale_max: Annotated[Real, Field(gt=0, le=1)] = 1.0
     flip_probability: Share = 0.0  # left to right; the recipe flips never
@@ -115,15 +109,13 @@ class Science(BaseModel):
     jitter_saturation: Annotated[Real, Field(ge=0)] = 0.32
     jitter_hue: Annotated[Real, Field(ge=0, le=0.5)] = 0.08  # of the colour circle
     grayscale_probability: Share = 0.0  # 0.2 in the recipe for 12.8B
-    pixel_statistics: Literal["clip", "imagenet"] = (
-        "clip"  # mean and deviation that are taken out of the pixels
-    )
+    # mean and deviation that are taken out of the pixels
+    pixel_statistics: Literal["clip", "imagenet"] = "clip"
     unique_samples: Annotated[Quantity, Field(ge=0)] = 0  # shown of the training set, the first ones; 0 = all
     precision: Literal["bf16_autocast", "fp32"] = "bf16_autocast"  # fp32 master weights in both
     logit_scale_init: Annotated[Real, Field(gt=-10, lt=10)] = math.log(1 / 0.07)  # CLIP; siglip: ln(10)
-    logit_scale_max: Annotated[Real, Field(gt=-10, le=10)] = math.log(
-        100
-    )  # CLIP; both are natural logarithms
+    # CLIP; both are natural logarithms
+    logit_scale_max: Annotated[Real, Field(gt=-10, le=10)] = math.log(100)
     logit_bias_init: Real = -10.0  # of siglip; arXiv 2303.15343, section 3.2
 
     @model_validator(mode="before")
@@ -146,7 +138,9 @@ class Science(BaseModel):
 
 @lru_cache(maxsize=1024)
 def _specification(science: Science) -> ObjectiveSpecification:
-    return ObjectiveSpecification(**science.model_dump(include=set(ObjectiveSpecification.__dataclass_fields__)))
+    return ObjectiveSpecification(
+        **science.model_dump(include=set(ObjectiveSpecification.__dataclass_fields__))
+    )
 
 
 def documented_defaults(values: Mapping[str, Any]) -> dict[str, Any]:

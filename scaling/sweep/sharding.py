@@ -11,11 +11,9 @@ EngineName = Literal["deepspeed", "fsdp"]
 Offload = Literal["none", "optimizer", "all"]
 """What waits in the CPU's memory: nothing; AdamW's states, whose step runs there; these and the parameters."""
 
-ActivationCheckpointing = Literal["none", "blocks", "operations", "offload"]
-"""What backward recomputes: nothing; blocks of the towers; of these all but the outputs of attention and MLP; blocks,
-whose inputs wait in the CPU's memory."""
-
-ZERO_STAGES: Mapping[EngineName, tuple[int, ...]] = MappingProxyType({"deepspeed": (0, 1, 2, 3), "fsdp": (2, 3)})
+ZERO_STAGES: Mapping[EngineName, tuple[int, ...]] = MappingProxyType(
+    {"deepspeed": (0, 1, 2, 3), "fsdp": (2, 3)}
+)
 """0: nothing is sharded, 1: optimizer states, 2: and gradients, 3: and parameters (ZeRO, arXiv 1910.02054). FSDP2 keeps
 whole parameters from forward to backward (2) or gathers them twice (3)."""
 
@@ -56,7 +54,9 @@ def resolve_zero_stage(
     if offload == "all" and stage < 3:
         raise ValueError(f"offload (all) needs zero_stage 3, not {stage}: use it, or offload: optimizer.")
     if offload == "optimizer" and engine != "deepspeed":
-        raise ValueError(f"offload (optimizer) needs engine deepspeed, not {engine}: use it, or offload: all.")
+        raise ValueError(
+            f"offload (optimizer) needs engine deepspeed, not {engine}: use it, or offload: all."
+        )
     if offload == "optimizer" and stage == 0:
         raise ValueError("offload (optimizer) needs zero_stage 1 to 3, not 0: use one of them.")
     return stage
@@ -67,7 +67,11 @@ def resolve_shard_ranks(engine: EngineName, asked: int | None, num_ranks: int) -
     if asked is None or asked == num_ranks:
         return num_ranks
     if engine != "fsdp":
-        raise ValueError(f"shard_ranks ({asked}) needs engine fsdp, not {engine}: use it, or leave shard_ranks out.")
+        raise ValueError(
+            f"shard_ranks ({asked}) needs engine fsdp, not {engine}: use it, or leave shard_ranks out."
+        )
     if num_ranks % asked:
-        raise ValueError(f"shard_ranks ({asked}) must divide the ranks ({num_ranks}): change one, or leave it out.")
+        raise ValueError(
+            f"shard_ranks ({asked}) must divide the ranks ({num_ranks}): change one, or leave it out."
+        )
     return asked

@@ -1,1 +1,1 @@
-"""One rank of one point: entry -> child -> main -> loop."""
+"""Training one rank of one point.  Reading order: entry -> child -> main -> loop."""

@@ -1,9 +1,10 @@
-"""One global batch through an engine in micro-batches, with the gradients of the whole batch whatever their size.
+"""Runs a global batch through an engine in micro-batches, with the gradients of the whole batch whatever their size.
 
-Where a sample's loss is its own, the micro-batches' gradients add up. Where it depends on the other samples (the
-negatives of a contrastive loss, the class-wise term of the two-way loss), all samples are encoded first and the loss is
-taken once over all of them; each micro-batch is then encoded again to pass on its gradient. This is the gradient cache
-of Gao et al. (arXiv 2101.06983), at the price of one more forward of all micro-batches but the first.
+Where a sample's loss depends on that sample alone, gradients of micro-batches add up. Where it depends on the other
+samples (the negatives of a contrastive loss, the class-wise term of the two-way loss), all samples are encoded first
+and the loss is taken once over all of them; each micro-batch is then encoded again to pass on its gradient. This is
+the gradient cache of Gao et al. (arXiv 2101.06983), at the price of one more forward of all micro-batches but the
+first.
 """
 
 # Shapes.  B samples of this rank's share of one global batch, C channels, H W pixels, E what an objective encodes.
@@ -35,10 +36,10 @@ class Accumulation:
         self._num_ranks = num_ranks
 
     def forward_backward(self, batch: Batch, targets: Targets, counts: PendingCounts) -> Losses:
-        """This rank's share of the global batch's losses, detached; the gradients are on the engine.
+        """This rank's share of the global batch's losses, detached; the engine then holds the gradients.
 
-        `targets`: the batch's own, on the device; micro-batches are cut from those on the host, where looking at
-        the offsets waits for nothing.  `counts`: what the label statistics observed in them.
+        `targets`: the batch's targets, on the device; micro-batches are cut from those on the host, where reading the
+        offsets waits for nothing.  `counts`: what the label statistics counted in them.
         """
         if len(batch) > self._micro_batch and self._engine.objective.couples_samples:
             return self._through_cached_features(batch, targets, counts)
@@ -92,7 +93,7 @@ class Accumulation:
 
 
 def _pull_back(encoded: tuple[Tensor, ...], cached: tuple[Tensor, ...]) -> Tensor:
-    """A scalar whose gradient, by whatever made `encoded`, is that of the loss taken over the cached features."""
+    """A scalar whose gradient through `encoded` is the gradient of the loss over the cached features."""
     terms = []
     for part_BE, leaf_BE in zip(encoded, cached, strict=True):
         assert leaf_BE.grad is not None

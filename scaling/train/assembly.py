@@ -1,4 +1,4 @@
-"""A point's parts, put together on one rank: the objective in its engine, the label statistics, the training stream."""
+"""Builds the parts of a point on one rank: the objective in its engine, the label statistics, the training stream."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def assemble_statistics(point: RunPoint, device: torch.device) -> LabelStatistic
 
 
 def _check_vocabulary(point: RunPoint) -> None:
-    """The weights' rows belong to the ids of one vocabulary: another would train, and mean nothing."""
+    """ValueError unless the vocabulary is the planned one; with another, runs would train but not be comparable."""
     science, facts = point.science, vocabulary_facts(point.tokenizer)
     planned = VocabularyFacts(size=science.vocabulary_size, digest=science.vocabulary_digest)
     if facts != planned:
@@ -97,7 +97,7 @@ def _check_vocabulary(point: RunPoint) -> None:
 
 
 def _check_training_set(point: RunPoint) -> None:
-    """A set that was changed or replaced since the plan, on this machine or remote, is another experiment."""
+    """ValueError if the training set, here or remote, has changed since the plan: it is another experiment."""
     sources = point.data.train
     found = [index for source in sources if (index := source_index(source, require_data=True)) is not None]
     digest = mixture_digest(sources, found) if len(found) == len(sources) else "of no data"
@@ -118,7 +118,7 @@ def augmentation_of(science: Science) -> Augmentation:
 
 
 def caption_settings(science: Science) -> CaptionSettings:
-    """What captions become: labels where the objective classifies, rows of tokens where it has a text tower."""
+    """How captions become targets: labels where the objective classifies, rows of tokens where it has a text tower."""
     kind = science.specification.kind
     with_tokens: TargetKind = "both" if kind.classifies else "tokens"
     return CaptionSettings(

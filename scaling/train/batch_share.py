@@ -1,4 +1,4 @@
-"""What a micro-batch must know of its global batch, summed over the ranks while the towers already run."""
+"""Counts of a global batch that a micro-batch's loss needs, summed over the ranks while the towers already run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class PendingCounts:
-    """The counts of one global batch, whose sums over the ranks are on their way.
+    """The counts of one global batch, whose all-reduce over the ranks is under way.
 
     Reading waits for them, once: the all-reduce runs beside the copy of the images to the device and the towers'
     forward, which need none of it.

@@ -2,7 +2,7 @@
 
     checkpointer.save(progress)             # copies the state and returns; a thread writes it
     checkpointer.save(progress, wait=True)  # before a process ends: returns when it is in force
-    checkpointer.finish()                   # waits for the save that is under way, and raises what went wrong with it
+    checkpointer.finish()                   # waits for the save that is under way; raises its error
     progress = checkpointer.restore()       # into the engine, the statistics and the random state
 
 All ranks call each method together. No thread of it takes part in a collective.

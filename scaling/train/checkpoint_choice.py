@@ -1,4 +1,4 @@
-"""Which checkpoint a run continues from: the newest that is whole, as all ranks see it."""
+"""Chooses the checkpoint that a run continues from: the newest that all ranks find intact."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _newest(run: RunDirectory) -> _Offer | None:
 
 
 def _note_latest(run: RunDirectory, name: str) -> None:
-    """Let the folder say what is its latest checkpoint, where damage or a kill made it say something else."""
+    """Make the folder's pointer to its latest checkpoint right again after damage or a kill."""
     latest = run.checkpoints / "latest"
     if not latest.exists() or latest.read_text() != name:
         run.check_lease()
@@ -92,7 +92,7 @@ def _note_latest(run: RunDirectory, name: str) -> None:
 
 
 def _set_aside(run: RunDirectory, folder: Path, damage: str) -> None:
-    """Take a damaged checkpoint out of the order of checkpoints, until the next one is whole."""
+    """Set a damaged checkpoint aside, until the next one is complete."""
     write_atomically(folder / DAMAGE, damage)
     run.check_lease()
     os.replace(folder, damaged_folder(folder))
@@ -108,7 +108,7 @@ def _warnings(run: RunDirectory) -> list[str]:
 
 
 def _undo_replacements(run: RunDirectory) -> None:
-    """Put back what an attempt had moved to make room for a checkpoint that it did not live to put there."""
+    """Put back a checkpoint that a killed attempt had moved to make room for another of the same step."""
     for moved in run.checkpoints.glob("replaced-step-*"):
         folder = moved.with_name(moved.name.removeprefix("replaced-"))
         assert replaced_folder(folder) == moved

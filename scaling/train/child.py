@@ -39,15 +39,14 @@ def _outcome_of(error: Exception, assignment: Assignment, preemption: Preemption
     first_line = (str(error).strip() or "no message").split("\n")[0]
     reason = f"{type(error).__name__}: {first_line}"
     state, facts = _state_and_facts(error, assignment)
-    if (
-        state == "error" and preemption.is_asked
-    ):  # other ranks, or loading processes, ended with the same request
+    if state == "error" and preemption.is_asked:
+        # other ranks, or loading processes, ended with the same request
         state, reason = "preempted", f"told to stop, and ended before a checkpoint was written ({reason})"
     return Outcome(state=state, reason=reason, detail=detail, facts=facts, at=at)
 
 
 def _state_and_facts(error: Exception, assignment: Assignment) -> tuple[ChildState, dict[str, Any]]:
-    """What the error makes of this rank's child, and what it is about."""
+    """The state and the facts (see records.Status) of a child that ended with this error."""
     if isinstance(error, Diverged):
         return "diverged", error.facts
     if isinstance(error, DamagedShard):
@@ -64,6 +63,5 @@ def _memory_facts(assignment: Assignment) -> dict[str, Any]:
     device = torch.device("cuda", assignment.rank.local_rank) if is_cuda else torch.device("cpu")
     return {
         "micro_batch": assignment.micro_batch,
-        "predicted_bytes": 0,  # the planner does not predict memory
         "peak_bytes": peak_memory_bytes(device),
     }

@@ -1,4 +1,4 @@
-"""Numbers of all ranks together; with one rank, or without a process group, a rank's own."""
+"""Sums, means and maxima over all ranks; with one rank, or without a process group, a rank's own values."""
 
 from __future__ import annotations
 

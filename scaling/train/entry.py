@@ -1,4 +1,4 @@
-"""The first function a child runs: it arranges the process before anything heavy is imported into it."""
+"""The first function that a child runs: sets up the process before anything heavy is imported."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run_child(assignment: Assignment) -> None:
     preemption = Preemption(functools.partial(_end_as_preempted, assignment))
     preemption.listen()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the parent, which passes it on
-    faulthandler.register(signal.SIGQUIT, file=STDERR)  # every thread's stack, into the log; and on it goes
+    faulthandler.register(signal.SIGQUIT, file=STDERR)  # writes every thread's stack to the log and continues
     settle_in(assignment)
 
     from scaling.train.child import run_assignment

@@ -1,4 +1,4 @@
-"""Faults as typed outcomes: what an exception says of how a child ended."""
+"""Recognises faults (out of memory, damaged shards) in the exceptions that end a child."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ OUT_OF_MEMORY = re.compile(
         )
     )
 )
-"""What errors without a type of their own say when memory ran out."""
+"""Texts of errors that mean out of memory but have no type of their own."""
 
 SHARD = re.compile(
     r"(?P<shard>.+?) (is missing|is damaged|cannot be fetched)[.,: ]+(?P<reason>.*)", re.DOTALL
 )
-"""How DamagedShard begins; loading processes pass on its text only."""
+"""The text of DamagedShard: loading processes pass on nothing else of it."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

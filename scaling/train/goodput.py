@@ -7,8 +7,8 @@
     evaluation      during and after training, the record included
     lost            steps done again after a fault, and what a dead attempt had not accounted for
 
-Rank 0 keeps the account. It stands in every checkpoint, and, because an attempt that is killed cannot take back what
-it did after its last one, in `goodput.jsonl` of the run directory too, once per row of metrics and per checkpoint.
+Rank 0 keeps the account.  It is saved in every checkpoint and also, so that the time after the last checkpoint of a
+killed attempt is known, in `goodput.jsonl` of the run directory, once per row of metrics and per checkpoint.
 Parents add how long each attempt took (`note_attempt`), so that hanging and dying count.
 """
 
@@ -69,14 +69,14 @@ class Goodput:
         return sum(seconds[phase] for phase in TRAINING)
 
     def enter(self, phase: Phase, *, was: Phase | None = None) -> None:
-        """From now on it is `phase`; the time since the last call was `was` (None: what was entered then)."""
+        """Enter `phase`; the time since the last call counts as `was`, by default the phase entered then."""
         now = self._clock()
         self._seconds[was or self._present] += now - self._since
         self._present, self._since = phase, now
 
     @contextlib.contextmanager
     def phase(self, phase: Phase) -> Iterator[None]:
-        """What happens inside is `phase`; afterwards it is again what it was."""
+        """A context that counts as `phase`; the phase before it continues afterwards."""
         before = self._present
         self.enter(phase)
         try:

@@ -1,4 +1,4 @@
-"""Rank 0's diary of a run: rows of metrics as JSON lines and as TensorBoard events, and the run's status."""
+"""What rank 0 writes about a run: rows of metrics as JSON lines and as TensorBoard events, and the run's status."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from scaling.records import RunDirectory, Status, read_lines
 
-X_AXES = ("step", "samples_seen")  # where a row stands, rather than what it says
+X_AXES = ("step", "samples_seen")  # positions of a row, not written as curves
 
 
 class Journal:
@@ -21,7 +21,8 @@ class Journal:
         if is_main:
             has_events = run.tensorboard.exists()
             self.go_back(first_step=first_step, first_sample=first_sample)
-            for row in [] if has_events else read_lines(run.metrics):  # of the run that this one branched from
+            # without events yet, rows are those of the run that this one branched from
+            for row in [] if has_events else read_lines(run.metrics):
                 self._show(row)
 
     def go_back(self, *, first_step: int, first_sample: int) -> None:

@@ -123,7 +123,8 @@ class TrainingLoop:
 
     def _log(self) -> None:
         parts, progress = self._parts, self._progress
-        self._judge()  # this very step, at the price of waiting for it: what is written down has been looked at
+        # this very step, at the price of waiting for it: what is written down has been looked at
+        self._judge()
         self._masked.add_to(progress, parts.engine.device)
         self._add_data_bytes()
         check_bad_samples(progress, self._samples_seen, parts.point.placement.bad_samples_limit)

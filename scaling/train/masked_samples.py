@@ -39,7 +39,7 @@ class MaskedSamples:
 
 
 def check_bad_samples(progress: Progress, samples_seen: int, limit: float) -> None:
-    """TooManyBadSamples if a larger share than `limit` did not decode; few of a long run are masked and recorded."""
+    """Raise TooManyBadSamples if a larger share than `limit` did not decode."""
     num_bad = progress.undecodable_images
     if num_bad > max(limit * samples_seen, MOST_BAD_AT_THE_START):
         reasons = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(progress.rejects.items()))

@@ -23,7 +23,7 @@ def peak_memory_bytes(device: torch.device) -> int:
 
 
 def peak_memory_source(device: torch.device) -> str:
-    """What `peak_memory_bytes` counts."""
+    """What `peak_memory_bytes` counts, as records.Measured.memory_source names it."""
     return "allocator" if device.type == "cuda" else "resident set"
 
 

@@ -9,12 +9,12 @@ How the loop uses it; every rank makes the same calls, and only `row` reads from
         report = engine.step(learning_rate)
         meters.step_done(losses, report)
         if log_is_due or checkpoint_is_due:
-            row = meters.row(progress, learning_rate)            # for Journal.log; sets progress's times and last_loss
+            row = meters.row(progress, learning_rate)            # for Journal.log; sets progress's times, last_loss
         with meters.phase("checkpoint"):                         # or "evaluation": not training
             checkpointer.save(progress)
-    meters.rolled_back(progress)          # after restore() in the middle of a run: what was done since is lost
+    meters.rolled_back(progress)          # after restore() in the middle of a run: steps since are lost
     with meters.phase("checkpoint"): ...  # writing weights; after the last batch the phase is "evaluation"
-    make_record(point, assignment, run, progress, meters, unique_samples=..., peak_memory=...)   # the same at its end
+    make_record(point, assignment, run, progress, meters, unique_samples=..., peak_memory=...)  # at the end
 
 `row` needs `progress` to have step, num_ranks, train_seconds, device_seconds, data_wait_seconds, last_loss and
 goodput. Keys of a row, and tags in TensorBoard, are those of `Meters.row`.

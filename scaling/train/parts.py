@@ -1,4 +1,4 @@
-"""All that takes part in training one point on one rank."""
+"""Everything that the training of one point on one rank needs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from scaling.train.preemption import Preemption
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingParts:
-    """What the loop and its way back (rollback) work with."""
+    """The parts that the training loop and rollbacks work with."""
 
     point: RunPoint
     attempt: int

@@ -1,4 +1,4 @@
-"""All that takes part in training one point, put together on one rank and brought to its last checkpoint."""
+"""Builds everything that the training of a point on one rank needs, and restores its last checkpoint into it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def assemble_parts(
     *,
     open_stream: OpenStream = assemble_stream,
 ) -> tuple[TrainingParts, Evaluator, Progress]:
-    """What trains and evaluates the point, and the progress of its last checkpoint, which is restored into it."""
+    """The parts that train and evaluate the point, restored from its last checkpoint, and the progress in it."""
     science, rank, barrier = point.science, assignment.rank, _barrier_of(heart)
     seed_rank(science.seed, rank.rank)
     engine = assemble_engine(point)

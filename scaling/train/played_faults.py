@@ -1,4 +1,4 @@
-"""What drills do to a run on purpose, inside its children (scaling.drill); of a real run nothing."""
+"""Faults that a drill (scaling.drill) plays inside the children of a run; a real run has none."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ POLL_SECONDS = 0.05
 
 
 class Faults:
-    """What a drill does to a run on purpose; of a real run nothing."""
+    """The faults of a run; this one, of a real run, plays none."""
 
     def before_step(self, step: int) -> None:
         """Called before each step that is trained on (not one that is left out); `step` counts from 0."""

@@ -43,9 +43,8 @@ class Preemption:
         receiver, sender = os.pipe()
         os.set_blocking(sender, False)
         for number in STOP_SIGNALS:
-            signal.signal(
-                number, _heard_by_the_thread
-            )  # without one, nothing is sent to the wakeup descriptor
+            # without one, nothing is sent to the wakeup descriptor
+            signal.signal(number, _heard_by_the_thread)
         signal.set_wakeup_fd(sender, warn_on_full_buffer=False)
         threading.Thread(target=self._hear, args=(receiver,), daemon=True, name="preemption").start()
 

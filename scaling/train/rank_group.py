@@ -1,4 +1,4 @@
-"""What the ranks of a run tell each other outside the training step: decisions of rank 0, failures of any."""
+"""How the ranks of a run communicate outside the training step: decisions of rank 0, failures of any rank."""
 
 from __future__ import annotations
 

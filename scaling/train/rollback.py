@@ -1,4 +1,4 @@
-"""What happens when a run is no longer finite: it ends, or goes back to its last checkpoint and leaves a batch out.
+"""Handles losses and gradients that are not finite: ends the run, or rolls it back and skips the batch.
 
 Either way, what was trained since the last checkpoint is discarded, so a non-finite update never lasts. A rollback
 takes place within the process: all ranks restore, and read the offending batch again without training on it.

@@ -1,4 +1,4 @@
-"""A checkpoint's state brought into an engine, whatever engine, sharding and number of ranks wrote it."""
+"""Loads the state of a checkpoint into an engine, whatever engine, sharding and number of ranks wrote it."""
 
 from __future__ import annotations
 

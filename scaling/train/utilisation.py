@@ -1,4 +1,4 @@
-"""Model FLOP utilisation: counted FLOPs per second as a share of what the device could do at most."""
+"""Model FLOP utilisation: counted FLOPs per second as a share of the device's peak."""
 
 from __future__ import annotations
 
@@ -12,12 +12,8 @@ from scaling.cost import peak_flops
 from scaling.hardware import accelerator, accelerator_for_device_name
 
 MEASURING_SECONDS = 0.3  # for a measured peak; long enough for a CPU's clock to rise (assumption)
-SIDES = (
-    128,
-    256,
-    512,
-    1024,
-)  # of the square products; larger ones use caches better and take 8 times as long
+# of the square products; larger ones use caches better and take 8 times as long
+SIDES = (128, 256, 512, 1024)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -163,14 +163,6 @@ def true_error(objective: str, train_flops: float) -> float:
     return float(0.1 + 0.6 * (train_flops / 1e12) ** -TRUE_EXPONENT[objective])
 
 
-def noisy_error(seed: int, relative: float = 0.02) -> Score:
-    """The true law with reproducible relative noise."""
-    rng = np.random.default_rng(seed)
-    return lambda objective, flops: true_error(objective, flops) * float(
-        np.exp(relative * rng.standard_normal())
-    )
-
-
 def surface_error(point: Mapping[str, Any]) -> float:
     """One surface of image tower and samples for both objectives: CLIP differs in what its text tower costs alone."""
     size, samples = TOWERS[point["image_tower"]] / 1.2e8, point["samples_seen"] / 16_384

@@ -36,10 +36,8 @@ OPENCLIP_LAWS = {  # scale and exponent of the figures' annotations: LAION's mod
     "mscoco_captions": ((2.75, -0.08), (1.59, -0.05)),
     "flickr30k": ((15.51, -0.19), (2.21, -0.10)),
 }
-OPENCLIP_MEAN_ERRORS = {
-    "imagenet1k": 0.8743712188927529,
-    "mscoco_captions": 0.5884335758552488,
-}  # percentage points
+# percentage points
+OPENCLIP_MEAN_ERRORS = {"imagenet1k": 0.8743712188927529, "mscoco_captions": 0.5884335758552488}
 PASS_OF_400M = 407_332_084
 SAMPLES = {
     "1B": 1e9,

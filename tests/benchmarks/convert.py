@@ -75,7 +75,7 @@ def _samples(tar: tarfile.TarFile) -> Iterator[dict[str, object]]:
 
 
 def ours(source: Path, destination: Path) -> None:
-    convert.convert_tars(source, destination, progress=False)
+    convert.convert(str(source), destination, kind="tars", progress=False)
 
 
 def rate(convert_all: Callable[[Path, Path], None], source: Path) -> float:

@@ -92,7 +92,9 @@ def main() -> None:
     command = "OMP_NUM_THREADS=1 python tests/benchmarks/coverage.py > tests/benchmarks/coverage.md"
     print("# Coverage and power of the equal-compute ratio\n")
     fewer = int(arguments.worlds * MISSPECIFIED_SHARE)
-    print(f"{arguments.worlds} simulated studies per row ({fewer} where points are not from the fitted form),")
+    print(
+        f"{arguments.worlds} simulated studies per row ({fewer} where points are not from the fitted form),"
+    )
     print(f"95 % intervals; `{command}`.")
     usual = Noise()
     print(

@@ -12,7 +12,7 @@ import torch
 from small_objectives import a_specification, build, gradients, some_images, some_targets
 from torch import nn
 
-from model_zoo.activation_checkpointing import ActivationCheckpointing
+from model_zoo.activation_segments import ActivationCheckpointing
 from model_zoo.build import build_objective, weight_decay_groups
 from model_zoo.specification import OBJECTIVES
 from model_zoo.targets import KnownShare
@@ -170,11 +170,12 @@ def test_weight_decay_spares_exactly_what_open_clip_spares() -> None:
         },
         text_cfg={"context_length": 10, "vocab_size": 40, "width": 64, "heads": 2, "layers": 2},
     )
+    # open_clip_train/main.py: `exclude`
     exempt = [
         parameter
         for name, parameter in theirs.named_parameters()
         if parameter.ndim < 2 or any(word in name for word in ("bn", "ln", "bias", "logit_scale"))
-    ]  # open_clip_train/main.py: `exclude`
+    ]
     decayed, not_decayed = weight_decay_groups(build("clip"))
     assert sum(map(torch.numel, not_decayed)) == sum(map(torch.numel, exempt))
     assert sum(map(torch.numel, decayed)) == sum(map(torch.numel, theirs.parameters())) - sum(

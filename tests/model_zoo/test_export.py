@@ -89,9 +89,8 @@ def test_an_exported_tower_gives_the_same_features_and_comes_back_to_the_bit(
     with torch.no_grad():
         expected = objective.image_features(images)
     found = follow_readme(folder, images=images)["features"]
-    torch.testing.assert_close(
-        found, expected, rtol=0, atol=0 if format == "timm" else 1e-6
-    )  # the same arithmetic
+    # the same arithmetic
+    torch.testing.assert_close(found, expected, rtol=0, atol=0 if format == "timm" else 1e-6)
 
     back = initial_image_tower_weights(
         str(folder), specification.image, image_size=IMAGE_SIZE, pooling=pooling

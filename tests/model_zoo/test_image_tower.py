@@ -12,6 +12,7 @@ import open_clip.transformer
 import pytest
 import timm
 import torch
+from open_clip_names import open_clip_name
 from torch import Tensor, nn
 
 from model_zoo.architectures import image_tower_architecture
@@ -34,16 +35,6 @@ OUTSIDE = {
     "norm_pre": "ln_pre",
     "norm": "ln_post",
 }
-
-
-def open_clip_name(name: str) -> str:
-    """The name in open_clip of one of our parameters."""
-    block, names = "", OUTSIDE
-    if name.startswith("blocks."):
-        _, index, name = name.split(".", 2)
-        block, names = f"transformer.resblocks.{index}.", IN_A_BLOCK
-    stem = max((stem for stem in names if name == stem or name.startswith(f"{stem}.")), key=len)
-    return block + names[stem] + name.removeprefix(stem)
 
 
 def open_clip_transformer(pooling: str = "mean") -> Any:
@@ -104,12 +95,15 @@ def test_a_vision_transformers_values_and_gradients_equal_open_clips(
     stir(theirs)
     weights = dict(theirs.named_parameters())
     for name, parameter in ours.named_parameters():
-        parameter.data.copy_(weights.pop(open_clip_name(name)))
+        parameter.data.copy_(weights.pop(open_clip_name(name, outside=OUTSIDE, in_a_block=IN_A_BLOCK)))
     assert not weights, "a parameter of open_clip's tower has no counterpart"
     torch.testing.assert_close(ours(images_BCHW), theirs(images_BCHW))
     expected = gradients(theirs, images_BCHW)
     for name, gradient in gradients(ours, images_BCHW).items():
-        torch.testing.assert_close(gradient.squeeze(), expected[open_clip_name(name)].squeeze())
+        torch.testing.assert_close(
+            gradient.squeeze(),
+            expected[open_clip_name(name, outside=OUTSIDE, in_a_block=IN_A_BLOCK)].squeeze(),
+        )
 
 
 def open_clip_resnet_names(theirs: nn.Module, names: list[str]) -> dict[str, str]:
@@ -158,16 +152,17 @@ def assert_same_distribution(name: str, ours: Tensor, theirs: Tensor) -> None:
     else:
         assert ours.std().item() == pytest.approx(theirs.std().item(), rel=max(0.03, 2 * few)), name
         assert abs(ours.mean()) < 6 * theirs.std() / math.sqrt(ours.numel()), name
-        if (
-            ours.numel() > 1000 and theirs.abs().max() < 2 * theirs.std()
-        ):  # uniform: a normal reaches 3 at least
+        # uniform: a normal reaches 3 at least
+        if ours.numel() > 1000 and theirs.abs().max() < 2 * theirs.std():
             assert ours.abs().max().item() == pytest.approx(theirs.abs().max().item(), rel=0.05), name
 
 
 def test_a_vision_transformers_initial_weights_are_distributed_as_open_clips() -> None:
     expected = dict(open_clip_transformer().named_parameters())
     for name, parameter in our_tower().named_parameters():
-        assert_same_distribution(name, parameter, expected[open_clip_name(name)])
+        assert_same_distribution(
+            name, parameter, expected[open_clip_name(name, outside=OUTSIDE, in_a_block=IN_A_BLOCK)]
+        )
 
 
 def test_a_resnets_initial_weights_are_distributed_as_open_clips() -> None:

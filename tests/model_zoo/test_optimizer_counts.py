@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from model_zoo.optimizer_counts import BYTES_PER_PARAMETER, FLOPS_PER_PARAMETER, FP32, count_adamw
+from model_zoo.activation_segments import FP32
+from model_zoo.optimizer_counts import BYTES_PER_PARAMETER, FLOPS_PER_PARAMETER, count_adamw
 
 NUMBER = 1000
 

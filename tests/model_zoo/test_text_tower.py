@@ -5,6 +5,7 @@ from __future__ import annotations
 import open_clip.transformer
 import pytest
 import torch
+from open_clip_names import open_clip_name
 from torch import Tensor, nn
 
 from model_zoo.architectures import TextTowerArchitecture, text_tower_architecture
@@ -25,16 +26,6 @@ OUTSIDE = {
     "position_embedding": "positional_embedding",
     "norm": "ln_final",
 }
-
-
-def open_clip_name(name: str) -> str:
-    """The name in open_clip of one of our parameters."""
-    block, names = "", OUTSIDE
-    if name.startswith("blocks."):
-        _, index, name = name.split(".", 2)
-        block, names = f"transformer.resblocks.{index}.", IN_A_BLOCK
-    stem = max((stem for stem in names if name == stem or name.startswith(f"{stem}.")), key=len)
-    return block + names[stem] + name.removeprefix(stem)
 
 
 def open_clip_tower(architecture: TextTowerArchitecture) -> nn.Module:
@@ -70,7 +61,7 @@ def test_values_and_gradients_equal_open_clips(tokens_BL: Tensor) -> None:
         parameter.data += 0.1 * torch.randn_like(parameter)
     weights = dict(theirs.named_parameters())
     for name, parameter in ours.named_parameters():
-        parameter.data.copy_(weights[open_clip_name(name)])
+        parameter.data.copy_(weights[open_clip_name(name, outside=OUTSIDE, in_a_block=IN_A_BLOCK)])
     assert len(weights) == len(list(ours.parameters()))
     expected_BD, features_BD = theirs(tokens_BL), ours(tokens_BL)
     torch.testing.assert_close(features_BD, expected_BD)
@@ -78,14 +69,16 @@ def test_values_and_gradients_equal_open_clips(tokens_BL: Tensor) -> None:
     expected_BD.backward(upstream_BD)
     features_BD.backward(upstream_BD)
     for name, parameter in ours.named_parameters():
-        torch.testing.assert_close(parameter.grad, weights[open_clip_name(name)].grad)
+        torch.testing.assert_close(
+            parameter.grad, weights[open_clip_name(name, outside=OUTSIDE, in_a_block=IN_A_BLOCK)].grad
+        )
 
 
 def test_initial_weights_are_distributed_as_open_clips() -> None:
     architecture = text_tower_architecture("text_tiny")
     theirs = dict(open_clip_tower(architecture).named_parameters())
     for name, parameter in our_tower(architecture).named_parameters():
-        expected = theirs[open_clip_name(name)]
+        expected = theirs[open_clip_name(name, outside=OUTSIDE, in_a_block=IN_A_BLOCK)]
         if expected.ndim >= 2:
             assert parameter.std().item() == pytest.approx(expected.std().item(), rel=0.1), name
         elif "mlp_" in name and "norm" not in name:  # uniform within 1/sqrt(inputs)

@@ -19,7 +19,6 @@ from model_zoo.architectures import image_tower_architecture
 from model_zoo.image_tower import build_image_tower
 from model_zoo.weights import initial_image_tower_weights, load_weights
 
-NANO = image_tower_architecture("vit_nano8")
 OPEN_CLIP: dict[str, Any] = {
     "embed_dim": 24,
     "vision_cfg": {
@@ -212,9 +211,8 @@ def test_weights_of_another_architecture_are_refused_with_names_and_both_shapes(
         import_tower(tmp_path)
     told = str(caught.value)
     assert told.startswith(f"the weights of {tmp_path} do not fit: ")
-    assert (
-        "blocks.3.attn.proj.bias" in told and "and 7 more unexpected" in told
-    )  # the fourth block, of 12 tensors
+    # the fourth block, of 12 tensors
+    assert "blocks.3.attn.proj.bias" in told and "and 7 more unexpected" in told
     assert "blocks.0.attn.proj.weight [96, 96] in place of [48, 48]" in told
     assert told.count(" in place of ") == 5
 

@@ -134,10 +134,16 @@ def test_deepspeed_shards_optimizer_states_and_fsdp_everything_unless_asked(
         ({"engine": "fsdp", "zero_stage": 1}, r"zero_stage \(1\) is none of 2, 3, which engine fsdp has"),
         ({"zero_stage": 0}, r"zero_stage \(0\) needs precision fp32, not bf16_autocast: .* hidden Adam step"),
         ({"offload": "all", "zero_stage": 2}, r"offload \(all\) needs zero_stage 3, not 2"),
-        ({"offload": "optimizer", "engine": "fsdp"}, r"offload \(optimizer\) needs engine deepspeed, .* offload: all"),
+        (
+            {"offload": "optimizer", "engine": "fsdp"},
+            r"offload \(optimizer\) needs engine deepspeed, .* offload: all",
+        ),
         ({"compile": True, "zero_stage": 3}, r"compile \(true\) with engine deepspeed and zero_stage 3"),
         ({"bucket_elements": "1M", "engine": "fsdp"}, r"bucket_elements \(1000000\) has no effect on engine"),
-        ({"overlap_communication": False, "engine": "fsdp"}, r"overlap_communication \(False\) has no effect"),
+        (
+            {"overlap_communication": False, "engine": "fsdp"},
+            r"overlap_communication \(False\) has no effect",
+        ),
         ({"shard_ranks": 4}, r"shard_ranks \(4\) needs engine fsdp, not deepspeed"),
         ({"shard_ranks": 3, "engine": "fsdp"}, r"shard_ranks \(3\) must divide the ranks \(8\)"),
     ],

@@ -1,7 +1,7 @@
-"""`scaling data check`: everything that is wrong with an MDS folder, named; and what it looks like.
+"""`scaling data check`: finds everything that is wrong with an MDS folder, and describes what is in it.
 
-Every shard is held against the index (presence, size, hashes) and against itself (its own count, its offsets), and
-a share of the samples is decoded as training would.
+Every shard is compared with the index (presence, size, hashes) and with itself (its own count, its offsets), and a
+share of the samples is decoded as training would decode them.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 from scaling.data.checking.check_index import against_manifest, read_index, stated_rejects, unlisted
 from scaling.data.checking.check_shard import Example, ShardFindings, ShardRequest, check_shard
 from scaling.data.conversion.labelled_sources import read_lines
-from scaling.data.indexed import keep_stamp
 from scaling.data.labelled import CLASS_NAMES
 from scaling.data.progress import bar
+from scaling.data.verified_shards import keep_stamp
 from scaling.inputs.data_paths import HOW_TO_MAKE_DATA
 
 NUM_EXAMPLES = 24
@@ -64,9 +64,9 @@ def _sets_below(folder: Path, depth: int) -> Iterator[Path]:
 def check_set(
     folder: Path, *, decode: float = 0.01, num_examples: int = 0, workers: int = 1, progress: bool = True
 ) -> SetReport:
-    """What is in an MDS folder and all that is wrong with it; ValueError for a share that is none.
+    """What is in an MDS folder and all that is wrong with it; ValueError unless `decode` is from 0 to 1.
 
-    A set found whole and hashed is stamped, so that no run reads all its bytes again.
+    A set that was hashed and found whole gets a stamp, so that no run hashes it again.
     """
     if not 0 <= decode <= 1:
         raise ValueError(f"--decode {decode} must be a share of the samples, from 0 to 1.")
@@ -96,7 +96,7 @@ def check_set(
 def _requests(
     folder: Path, shards: list[dict[str, Any]], decode: float, num_examples: int
 ) -> list[ShardRequest]:
-    """The work by shard: which of its samples are decoded, which are shown."""
+    """One request per shard: which of its samples to decode, and which to show as examples."""
     starts = np.cumsum([0, *(shard["samples"] for shard in shards)])
     total = int(starts[-1])
     decoded = _spread(total, int(np.ceil(total * decode)))
@@ -117,18 +117,18 @@ def _requests(
 
 
 def _spread(total: int, count: int) -> list[int]:
-    """`count` of `total` places, evenly spread from the first on."""
+    """`count` indices below `total`, evenly spaced from 0 on."""
     return [place * total // count for place in range(count)]
 
 
 def _between(places: list[int], start: int, end: int) -> tuple[int, ...]:
-    """The places from start to end, counted from start."""
+    """The indices from start up to end, relative to start."""
     first, last = np.searchsorted(places, [start, end])
     return tuple(place - start for place in places[first:last])
 
 
 def _findings(requests: list[ShardRequest], *, workers: int, progress: bool) -> list[ShardFindings]:
-    """What was found in each shard; hashes and decoders let go of the interpreter lock, so threads do."""
+    """The findings of each shard.  By threads: hashing and decoding release the interpreter lock."""
     findings = []
     with ThreadPoolExecutor(workers) as threads, bar("shards", enabled=progress) as shown:
         task = shown.add_task("", total=len(requests), samples=0)

@@ -1,4 +1,4 @@
-"""The index of an MDS folder, held against the folder's files and the account of its conversion."""
+"""Compares the index of an MDS folder with the folder's files and with the manifest of its conversion."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _is_shard(entry: Any) -> bool:
 
 
 def unlisted(folder: Path, shards: list[dict[str, Any]]) -> Iterator[str]:
-    """Shards that stand in the folder and not in the index: their samples are never read."""
+    """A damage for each shard in the folder that the index does not list: its samples are never read."""
     listed = {
         file["basename"] for shard in shards for key in ("raw_data", "zip_data") if (file := shard.get(key))
     }
@@ -53,7 +53,7 @@ def unlisted(folder: Path, shards: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def against_manifest(folder: Path, shards: list[dict[str, Any]]) -> Iterator[str]:
-    """Where the index and the account of the conversion disagree."""
+    """A damage for each disagreement between the index and the conversion's manifest."""
     try:
         manifest = read_set_manifest(folder)
     except ValueError as error:
@@ -70,13 +70,13 @@ def against_manifest(folder: Path, shards: list[dict[str, Any]]) -> Iterator[str
     try:
         digest = read_shard_index(folder).digest
     except ValueError:
-        return  # a shard is missing, or the index is none: that has been said
+        return  # a shard is missing or the index is unreadable: reported already
     if digest != manifest.digest:
         yield f"{folder / 'index.json'} was changed: its digest is {digest}, manifest.json says {manifest.digest}"
 
 
 def stated_rejects(folder: Path) -> dict[str, int]:
-    """What the conversion of a set left out, by reason; none for a set that was made otherwise."""
+    """How many samples the conversion left out, by reason; empty for a set without a manifest."""
     try:
         manifest = read_set_manifest(folder)
     except ValueError:

@@ -1,19 +1,17 @@
-"""One shard of an MDS folder, held against its index and against itself."""
+"""Checks one shard of an MDS folder: against the index, against itself, and sample by sample."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xxhash
 
+from scaling.data.file_hashes import file_hashes
 from scaling.data.images.transforms import UndecodableImage, decode
 
-READ_BYTES = 1 << 20
 HOW_TO_MEND = "copy or convert the data set again"
 
 
@@ -24,8 +22,8 @@ class ShardRequest:
     folder: Path
     shard: dict[str, Any]  # its entry in the index
     first_sample: int  # its place in the set
-    decode: tuple[int, ...]  # which of its samples
-    show: tuple[int, ...]
+    decode: tuple[int, ...]  # its samples whose images are decoded
+    show: tuple[int, ...]  # its samples that become examples
     num_classes: int | None  # of a labelled set
 
 
@@ -50,7 +48,7 @@ class ShardFindings:
 
 
 def check_shard(request: ShardRequest) -> ShardFindings:
-    """All that is wrong with a shard; its samples are read only if its bytes are those of the index."""
+    """What is in a shard and all that is wrong with it; samples are read only if the file is as the index says."""
     found = ShardFindings()
     file = request.shard.get("zip_data") or request.shard["raw_data"]
     path = request.folder / file["basename"]
@@ -78,25 +76,13 @@ def _is_intact(path: Path, file: dict[str, Any], found: ShardFindings) -> bool:
         found.damages.append(f"{path} has {size:,} bytes, its index says {file['bytes']:,}: {HOW_TO_MEND}")
         return False
     stated = file.get("hashes") or {}
-    wrong = {name: digest for name, digest in _hashes(path, stated).items() if digest != stated[name]}
+    wrong = {name: digest for name, digest in file_hashes(path, stated).items() if digest != stated[name]}
     for name, digest in wrong.items():
         found.damages.append(f"{path}: its {name} is {digest}, its index says {stated[name]}: {HOW_TO_MEND}")
     if not stated:
         found.remarks.append(f"{path}: the index holds no hash of it, changed bytes would not be noticed")
     found.is_hashed = bool(stated)
     return not wrong
-
-
-def _hashes(path: Path, names: dict[str, str]) -> dict[str, str]:
-    """The hexadecimal digests of a file, read once."""
-    digests = {
-        name: getattr(xxhash, name)() if name.startswith("xxh") else hashlib.new(name) for name in names
-    }
-    with open(path, "rb") as stream:
-        while digests and (block := stream.read(READ_BYTES)):
-            for digest in digests.values():
-                digest.update(block)
-    return {name: digest.hexdigest() for name, digest in digests.items()}
 
 
 def _decompress(path: Path, shard: dict[str, Any], scratch: Path) -> None:
@@ -144,7 +130,7 @@ def _read_samples(request: ShardRequest, folder: Path, found: ShardFindings) -> 
 
 
 def _problems(sample: dict[str, Any], num_classes: int | None, found: ShardFindings) -> list[str]:
-    """What a run could not use of a sample; its size and the length of its caption are noted."""
+    """Why a run could not use a sample, if so; notes the image's size and the caption's length in `found`."""
     missing = [column for column in ("jpg", "caption", "key") if column not in sample]
     if missing:
         return [f"has no column {missing[0]!r}: it was not made by `scaling data convert`"]

@@ -181,4 +181,6 @@ def _unpickled(path: Path) -> dict[bytes, Any]:
         with open(path, "rb") as stream:
             return dict(load(stream))
     except (OSError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} is not a batch of CIFAR-10's Python version ({error}).") from error
+        raise ValueError(
+            f"{path} is not a batch of CIFAR-10's Python version ({error}): download and unpack it again."
+        ) from error

@@ -1,4 +1,4 @@
-"""An image and its captions as members that share a key: the files of a tar, or of a folder."""
+"""Image and captions of a sample as members (files of a tar or of a folder) that share a key."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from scaling.data.samples import (
 )
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
-ROLES = {
-    **dict.fromkeys(IMAGE_EXTENSIONS, "image"),
-    "txt": "txt",
-    "json": "json",
-}  # other members are not read
+# what a member is, by its extension; members with others are not read
+ROLES = {**dict.fromkeys(IMAGE_EXTENSIONS, "image"), "txt": "txt", "json": "json"}
 
 Member = TypeVar("Member")
 
 
 def key_and_role(path: str) -> tuple[str, str | None]:
-    """As in webdataset: the key ends, and the extension begins, at the first dot of the file's name."""
+    """Key and role of a member, role None for one that is not read.
+
+    As in webdataset, the first dot of the file's name ends the key and begins the extension.
+    """
     folder, _, name = path.rpartition("/")
     stem, _, extension = name.partition(".")
     if not stem:
@@ -38,9 +38,9 @@ def key_and_role(path: str) -> tuple[str, str | None]:
 def gather(
     named: Iterable[tuple[str, Member]], samples: dict[str, dict[str, Member]], rejects: Counter[str]
 ) -> None:
-    """Sort members into `samples` by key and role; of those that share both the first, the others counted.
+    """Sort members into `samples` by key and role.  Of members that share both the first is kept, the others counted.
 
-    What was read stays where `named` ends with an exception.
+    If `named` raises, the members before stay in `samples`.
     """
     repeats: Counter[tuple[str, str]] = Counter()
     try:
@@ -78,10 +78,10 @@ def with_captions(
 
 
 def _captions(members: Mapping[str, Member], read: Callable[[Member], bytes]) -> tuple[str, ...]:
-    """The captions, main one first; ("",) if they are empty, none if there are none.
+    """The captions, main one first; ("",) if all of them are empty, () if there are none.
 
     The main caption is the text file's, or else the JSON's "caption"; the JSON's "captions" come with it.
-    Raises ValueError or TypeError where they are not what they should be.
+    Raises ValueError or TypeError for captions that are not text, or JSON of another form.
     """
     described = json.loads(read(members["json"])) if "json" in members else {}
     if not isinstance(described, dict) or not isinstance(described.get("captions") or [], list):
@@ -95,7 +95,7 @@ def _captions(members: Mapping[str, Member], read: Callable[[Member], bytes]) ->
 
 
 def main_first(stated: list[str]) -> tuple[str, ...]:
-    """The captions that are not empty, the first not twice; ("",) if all are empty, none if there are none."""
+    """The non-empty captions, the first one only once; ("",) if all are empty, () if there are none."""
     captions = [caption for caption in stated if caption]
     if captions and captions[0] in captions[1:]:  # the main caption is one of the list
         captions.pop(captions.index(captions[0], 1))
@@ -103,7 +103,7 @@ def main_first(stated: list[str]) -> tuple[str, ...]:
 
 
 def stripped(caption: object) -> str:
-    """A caption without space at its ends; TypeError or ValueError for what is none."""
+    """A caption without space at its ends; TypeError for what is not text, ValueError for text without UTF-8."""
     if not isinstance(caption, str):
         raise TypeError(f"a caption must be a string, not {caption!r}")
     caption.encode("utf-8")  # JSON can spell half a character, which no shard can hold: a ValueError

@@ -1,4 +1,4 @@
-"""Image-caption data of any source -> MDS shards: in parallel, resumable, nothing left out unsaid.
+"""Converts image-caption data of any source into MDS shards: in parallel, resumable, every rejected sample counted.
 
 A group of the source (a tar, ten thousand rows or files) becomes one folder `part-00000`, so that a re-run continues
 where a killed one stopped.  The parts' indexes are then merged; `manifest.json` accounts for every sample.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from scaling.data.conversion.labelled_sources import Classes
@@ -31,16 +31,9 @@ from scaling.inputs.data_paths import LABELLED_TEXTS
 from scaling.inputs.shard_index import read_shard_index
 from scaling.records import WriteError, write_atomically
 
-SMALL_BYTES = 2**30  # a source up to this size has every image decoded
-DECODE_EVERY = 16  # of a larger one, one image in so many: full decoding would take 90 % of the time
+SMALL_BYTES = 2**30  # up to this size of a source every image is decoded
+DECODE_EVERY = 16  # in a larger source one image in so many is: decoding all would take 90 % of the time
 OWN_FILES = re.compile(r"part-\d{5,}(\.tmp)?|index\.json|manifest\.json|\.verified\.json|\..*\.tmp")
-
-Jobs = Mapping[Path, list[PartJob]]  # by the folder of their set
-
-
-def convert_tars(source: Path, destination: Path, *, workers: int = 1, progress: bool = True) -> Manifest:
-    """What was made of the tars below `source`, or of the tar `source`: MDS shards in `destination`."""
-    return convert(str(source), destination, kind="tars", workers=workers, progress=progress)
 
 
 def convert(
@@ -53,7 +46,7 @@ def convert(
     workers: int = 1,
     progress: bool = True,
 ) -> Manifest:
-    """What was made of a source: MDS shards in `destination`, or in a folder of it for each set of the source.
+    """Write MDS shards to `destination`, or to a folder in it for each set of the source; returns what was made.
 
     If a source of captions has folders train and val (or validation), they become `destination`/train and
     /validation; sources of classes become train and test.  Raises ValueError for a source without usable samples
@@ -89,7 +82,7 @@ def _settings_of(name: str, source: Source, settings: ConversionSettings) -> Con
 
 
 def _prepare(destination: Path, source: Source) -> None:
-    """The folders exist, can be written and hold nothing but an earlier attempt of this conversion."""
+    """Create the folders of all sets; raises unless they can be written and hold at most an earlier attempt."""
     folders = {destination / name for name in source.sets}
     try:
         for folder in folders:
@@ -113,7 +106,10 @@ def _refuse_others(folder: Path, is_own: Callable[[str], object]) -> None:
 
 
 def _shuffled_before(folder: Path, groups: list[Group], settings: ConversionSettings) -> SetManifest | None:
-    """The manifest of a shuffled set that is there already, whose parts cannot be told from their groups."""
+    """The manifest of a shuffled set that is finished already, None if it is not.
+
+    Asked first, because a shuffled set's parts no longer belong to groups of the source, which `is_finished` compares.
+    """
     manifest = read_set_manifest(folder) if settings.shuffle_seed is not None else None
     if manifest is None:
         return None
@@ -172,7 +168,7 @@ def _ordered(
 def _finish_set(
     folder: Path, jobs: list[PartJob], parts: list[Path], kind: str, settings: ConversionSettings
 ) -> SetManifest:
-    """The manifest of a set whose parts are all there, written after its index."""
+    """Write the index and then the manifest of a set whose parts are finished; returns the manifest."""
     merge_indexes(folder, parts)
     sources = [read_part(job.folder) for job in jobs]
     manifest = SetManifest(
@@ -190,7 +186,7 @@ def _finish_set(
 
 
 def _write_classes(destination: Path, kind: str, classes: Classes, manifest: Manifest) -> None:
-    """The texts of a labelled set, and what they were made from."""
+    """Write class names and templates of a labelled set, and a manifest that says where they come from."""
     for name, lines in zip(LABELLED_TEXTS, (classes.names, classes.templates), strict=True):
         write_atomically(destination / name, "".join(f"{line}\n" for line in lines))
     written = LabelledManifest(

@@ -1,4 +1,4 @@
-"""Images on their way into shards: readable, large enough, and made smaller where that was asked for."""
+"""Checks images before they go into shards: readable, large enough; and makes them smaller where that is asked for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scaling.data.samples import OVERSIZED_IMAGE, TOO_SMALL, TRUNCATED_IMAGE, UN
 
 END_OF_JPEG = b"\xff\xd9"
 START_OF_JPEG = b"\xff\xd8"
-TAIL_BYTES = 64  # a camera's padding after the end mark is no sign of a cut
+TAIL_BYTES = 64  # the end mark is looked for in as many last bytes: cameras may pad behind it
 
 
 class RejectedImage(ValueError):
@@ -23,7 +23,7 @@ class RejectedImage(ValueError):
 def checked_image(image: bytes, settings: ConversionSettings, *, fully: bool) -> bytes:
     """The image as it is stored: untouched, or made smaller if `settings` say so.  Raises RejectedImage.
 
-    The header is always read; all pixels are decoded `fully`, and where a JPEG does not end as one should.
+    The header is always read.  All pixels are decoded with `fully`, and of a JPEG without its end mark.
     """
     try:
         with warnings.catch_warnings(), Image.open(io.BytesIO(image)) as picture:
@@ -41,9 +41,8 @@ def checked_image(image: bytes, settings: ConversionSettings, *, fully: bool) ->
         raise
     except Image.DecompressionBombError as error:  # beyond 179 megapixels, Pillow's limit
         raise RejectedImage(OVERSIZED_IMAGE) from error
-    except (
-        Exception
-    ) as error:  # Pillow's decoders raise nearly anything: SyntaxError, struct.error, zlib.error
+    except Exception as error:
+        # Pillow's decoders raise nearly anything: SyntaxError, struct.error, zlib.error
         reason = TRUNCATED_IMAGE if "truncated" in str(error).lower() else UNDECODABLE_IMAGE
         raise RejectedImage(reason) from error
     return image
@@ -54,10 +53,9 @@ def _looks_cut(image: bytes) -> bool:
 
 
 def _smaller(picture: Image.Image, shorter: int, quality: int) -> bytes:
-    """The picture with its shorter side so long, as JPEG, or as PNG if it has transparency.
+    """The picture with a shorter side of `shorter` pixels, as JPEG, or as PNG if it has transparency.
 
-    Its EXIF data come along, so that a reader who turns pictures by them still does, and one who does not
-    sees what it saw.
+    EXIF data are kept and not applied: readers that rotate by them and readers that do not both see what they saw.
     """
     exif = picture.info.get("exif", b"")
     scale = shorter / min(picture.size)

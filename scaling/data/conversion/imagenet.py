@@ -87,7 +87,7 @@ def _val_groups(root: Path, synsets: list[str], names: tuple[str, ...]) -> list[
     keys = sorted(labels)
     if not tar.is_file():
         if not folder.is_dir() or not any(map(is_image, folder.iterdir())):
-            raise ValueError(f"{root} has neither {VAL_TAR} nor val/*.JPEG.")
+            raise ValueError(f"{root} has neither {VAL_TAR} nor val/*.JPEG: put one of them there.")
         images = [
             ListedImage(key=key, path=f"val/{key}.JPEG", captions=(names[labels[key]],), label=labels[key])
             for key in keys

@@ -1,4 +1,4 @@
-"""What is common to sources of labelled sets: class names, prompts, and folders of one class each."""
+"""What sources of labelled sets share: class names, prompts, and folders with the images of one class each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from scaling.data.conversion.captioned_members import IMAGE_EXTENSIONS
 from scaling.data.conversion.listed_files import ListedGroup, ListedImage, listed_groups
 from scaling.data.conversion.prompt_templates import PLAIN
-from scaling.data.labelled import CLASS_NAMES, SLOT, TEMPLATES, TEST, TRAIN
+from scaling.data.labelled import CLASS_NAMES, TEMPLATES, TEST, TRAIN, check_templates
 from scaling.data.samples import Group
 
 TEST_FOLDERS = ("test", "val", "validation")  # the first that has class folders is the test set
@@ -34,9 +34,9 @@ class LabelledSource:
 
 
 def given_classes(root: Path, default: Classes) -> Classes:
-    """The classes as the texts beside the images name them, the default where there are no texts.
+    """Class names and prompts from the text files beside the images, `default` where there are none.
 
-    Raises ValueError for another number of names than there are classes.
+    Raises ValueError unless there is one name per class.
     """
     found = default
     if (root / CLASS_NAMES).is_file():
@@ -50,14 +50,12 @@ def given_classes(root: Path, default: Classes) -> Classes:
     if (root / TEMPLATES).is_file():
         templates = read_lines(root / TEMPLATES)
         found = dataclasses.replace(found, templates=templates, templates_from=TEMPLATES)
-    without = [template for template in found.templates if SLOT not in template]
-    if without:
-        raise ValueError(f"{root / TEMPLATES}: {without[0]!r} has no {SLOT} where the class name would go.")
+    check_templates(found.templates, root / TEMPLATES)
     return found
 
 
 def read_lines(path: Path) -> tuple[str, ...]:
-    """The lines of a text, without space at their ends and without empty ones."""
+    """The non-empty lines of a text file, stripped."""
     return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
 
 
@@ -100,7 +98,7 @@ def class_names(folder: Path) -> list[str]:
 
 
 def folder_groups(root: Path, name: str, folders: Sequence[str], names: Sequence[str]) -> list[ListedGroup]:
-    """The images of the class folders below root/name, labelled by the place of their folder in `folders`."""
+    """The images of the class folders below root/name; a label is the index of the image's folder in `folders`."""
     images = [
         ListedImage(
             key=path.relative_to(root).with_suffix("").as_posix(),

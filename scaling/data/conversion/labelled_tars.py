@@ -1,4 +1,4 @@
-"""Images in tars whose class is known by their tar or by their name: ImageNet as its owners publish it."""
+"""Images in tars, whose class is that of an inner tar or is looked up by name: ImageNet as its owners publish it."""
 
 from __future__ import annotations
 

@@ -1,12 +1,11 @@
-"""One group of a source -> one folder of shards: written aside, synced to disk and renamed when whole."""
+"""Converts one group of a source into one folder of shards: written aside, synced to disk, renamed when complete."""
 
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,8 +17,8 @@ from scaling.data.manifest import Part, read_part, sum_rejects
 from scaling.data.progress import bar
 from scaling.data.samples import Group, Opened, Sample
 from scaling.data.shards import IMAGE_TEXT_COLUMNS, write_shards
+from scaling.data.worker_pool import worker_pool
 from scaling.disk import sync_to_disk
-from scaling.processes.orphans import end_with_parent
 from scaling.records import WriteError, write_atomically
 
 Job = TypeVar("Job")
@@ -37,7 +36,7 @@ class PartJob:
 
 
 def is_finished(job: PartJob) -> bool:
-    """Whether an earlier attempt has converted this group; ValueError if another stands in its place."""
+    """Whether an earlier attempt converted this group; ValueError if the folder holds another group or settings."""
     if not job.folder.exists():
         return False
     part = read_part(job.folder)
@@ -57,7 +56,7 @@ def is_finished(job: PartJob) -> bool:
 
 
 def run_jobs(work: Callable[[Job], Part], jobs: Sequence[Job], *, workers: int, progress: bool) -> None:
-    """Do all jobs, a bar telling how far they are."""
+    """Do all jobs in `workers` processes, with a progress bar."""
     with bar("parts", enabled=progress and bool(jobs)) as shown:
         task = shown.add_task("", total=len(jobs), samples=0)
         num_samples = 0
@@ -71,17 +70,12 @@ def _finished(work: Callable[[Job], Part], jobs: Sequence[Job], workers: int) ->
     if workers <= 1:
         yield from map(work, jobs)
         return
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["streaming", __name__])  # 4 s of imports, once instead of once a worker
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
-        try:
-            yield from (future.result() for future in as_completed([pool.submit(work, job) for job in jobs]))
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with worker_pool(workers, preload=__name__) as pool:
+        yield from (future.result() for future in as_completed([pool.submit(work, job) for job in jobs]))
 
 
 def write_part(job: PartJob) -> Part:
-    """The account of one group, whose samples are now in `job.folder`."""
+    """Convert one group into `job.folder`; returns how many samples it gave and left out."""
     scratch = job.folder.with_name(f".{job.folder.name}.tmp")
     try:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -92,7 +86,7 @@ def write_part(job: PartJob) -> Part:
 
 
 def place_part(folder: Path, source: str, write: Callable[[Path], Part]) -> Part:
-    """What `write` makes in a folder aside, in its place when it is whole; WriteError where that fails."""
+    """Have `write` fill a temporary folder and rename it to `folder`; WriteError if the disk refuses."""
     aside = folder.with_suffix(".tmp")
     try:
         shutil.rmtree(aside, ignore_errors=True)

@@ -42,7 +42,8 @@ PAPER = "prompts of CLIP (arXiv 2103.00020)"
 
 def imagenet_names_and_templates() -> tuple[tuple[str, ...], tuple[str, ...]]:
     """CLIP's 1,000 class names in the order of the synsets, and its 80 prompts, from open_clip."""
-    from open_clip.zero_shot_metadata import (  # 3 s: it brings torch
+    # here, because it takes 3 s: it brings torch
+    from open_clip.zero_shot_metadata import (
         IMAGENET_CLASSNAMES,
         OPENAI_IMAGENET_TEMPLATES,
     )

@@ -1,4 +1,4 @@
-"""Rows of a table -> samples: an image column of bytes or paths, a caption column, perhaps a key column."""
+"""Makes samples from rows of a table: an image column of bytes or paths, a caption column, perhaps a key column."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ Row = Mapping[str, Any]
 class Columns:
     """Which columns of a table hold what."""
 
-    image: str = "image"  # bytes, {"bytes", "path"} as Hugging Face stores them, or a path from the table's folder
+    # bytes, {"bytes", "path"} as Hugging Face stores them, or a path from the table's folder
+    image: str = "image"
     caption: str = "caption"  # a text, or a list of texts
     key: str | None = None  # None: the table's name and the number of the row
 
@@ -46,7 +47,7 @@ class Columns:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class RowPlace:
-    """Where rows stand, for their keys, their paths and the errors about them."""
+    """Where rows come from: needed for their keys, for relative paths and for messages."""
 
     columns: Columns
     root: Path  # relative paths of images begin here
@@ -74,7 +75,7 @@ def row_samples(rows: Iterable[Row], place: RowPlace, rejects: Counter[str]) -> 
 
 
 def _captions(cell: object, rejects: Counter[str]) -> tuple[str, ...]:
-    """The captions, main one first; none if there are none that can be used, which is then counted."""
+    """The captions, main one first; () if none is usable, and the reason is counted."""
     try:
         stated = (
             [] if cell is None else [stripped(text) for text in (cell if isinstance(cell, list) else [cell])]

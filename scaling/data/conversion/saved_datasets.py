@@ -1,6 +1,6 @@
 """Hugging Face data sets as `save_to_disk` leaves them: a folder of Arrow streams and `state.json`.
 
-Read with pyarrow alone: the package `datasets` brings a huggingface_hub that streaming's does not fit with.
+Read with pyarrow alone: the package `datasets` needs another huggingface_hub than streaming does.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from scaling.data.conversion.optional_packages import optional_module
-from scaling.data.conversion.rows import Columns, RowPlace, row_samples
-from scaling.data.conversion.tables import PROBED_ROWS, ROWS_PER_READ
-from scaling.data.samples import Opened, Readings, hashed
+from scaling.data.conversion.row_groups import PROBED_ROWS, ROWS_PER_READ, opened_rows
+from scaling.data.conversion.rows import Columns, RowPlace
+from scaling.data.samples import Opened, Readings
 
 STATE = "state.json"
 SPLITS = "dataset_dict.json"
@@ -48,12 +48,7 @@ class ArrowGroup:
                 for start in range(0, batch.num_rows, ROWS_PER_READ)
                 for row in batch.slice(start, ROWS_PER_READ).select(self.columns.names()).to_pylist()
             )
-            samples = row_samples(rows, place, readings.rejects)
-            yield Opened(
-                samples=hashed(samples, readings),
-                readings=readings,
-                has_several_captions=self.has_several_captions,
-            )
+            yield opened_rows(rows, place, readings, has_several_captions=self.has_several_captions)
 
 
 def saved_splits(folder: Path) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""What a conversion does to samples on their way: nothing, unless it is told."""
+"""The options of a conversion; by default samples are copied unchanged and in order."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def conversion_settings(
 
 
 def _check_known(hashes: tuple[str, ...], compression: str | None) -> None:
-    """Against what the reader of the shards knows; asked only where the answer is not certain."""
+    """ValueError for names that streaming's reader does not know.  Imported only where the defaults are changed."""
     if hashes == ("xxh64",) and compression is None:
         return
     from streaming.base.compression import get_compressions  # 4 s: it brings every cloud's client

@@ -1,8 +1,8 @@
-"""A converted set in random order, within its shards and across them: what unique-sample budgets draw from.
+"""Puts a converted set in random order, so that its first shards are a random sample (see unique_samples).
 
-The samples are first converted in the order of the source, aside; then every part of the result draws its own from
-anywhere among them.  That takes the space of the set twice while it runs, and 8 bytes of memory per sample for the
-order (10 GB for 1.28B), which the processes share through a file.
+The samples are first converted in the order of the source, into a folder aside; then every part of the result collects
+its own samples from there.  That takes the space of the set twice while it runs, and 8 bytes of memory per sample for
+the order (10 GB for 1.28B), which the processes share through a file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from scaling.data.conversion.parts import place_part, run_jobs
 from scaling.data.conversion.settings import ConversionSettings
-from scaling.data.indexed import IndexedDataset
+from scaling.data.indexed import last_opened
 from scaling.data.manifest import Part, read_part
 from scaling.data.shards import merge_indexes, write_shards
 
@@ -30,7 +30,7 @@ SAMPLES_PER_PART = 10_000  # as in a tar of img2dataset
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class _ShuffleJob:
-    """Some places of the new order."""
+    """One part of the result: a range of positions in the new order."""
 
     folder: Path
     first: int
@@ -52,12 +52,12 @@ def shuffle_set(
     workers: int,
     progress: bool,
 ) -> list[Path]:
-    """The parts of `folder`, made from the converted `parts` in its folder aside; a re-run continues.
+    """Make the shuffled parts of `folder` from the converted `parts` in the folder aside; a re-run continues.
 
     The order is a function of the seed and the number of samples, for any number of workers.
     """
     merge_indexes(folder / UNSHUFFLED, parts)
-    num_samples = len(_dataset(folder / UNSHUFFLED))
+    num_samples = len(last_opened(folder / UNSHUFFLED))
     assert settings.shuffle_seed is not None
     _keep_order(folder / UNSHUFFLED / ORDER, num_samples, settings.shuffle_seed)
     jobs = [
@@ -80,7 +80,7 @@ def remove_unshuffled(folder: Path) -> None:
 
 
 def _keep_order(path: Path, num_samples: int, seed: int) -> None:
-    """Write the order once: an interrupted shuffle goes on with the same."""
+    """Write the order unless it is there already: an interrupted shuffle continues with the same."""
     if path.exists():
         return
     aside = path.with_suffix(".tmp.npy")
@@ -103,7 +103,7 @@ def _write_shuffled(job: _ShuffleJob) -> Part:
 
 def _write_rows(job: _ShuffleJob, aside: Path) -> Part:
     source = job.folder.parent / UNSHUFFLED
-    columns = _dataset(source).columns
+    columns = last_opened(source).columns
     num_samples = write_shards(
         aside,
         columns,
@@ -123,14 +123,9 @@ def _write_rows(job: _ShuffleJob, aside: Path) -> Part:
 
 
 def _rows(job: _ShuffleJob, source: Path, columns: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """The samples of these places; where only some have several captions, all get the column."""
-    dataset = _dataset(source)
+    """The samples at the job's positions; if any sample of the set has the column `captions`, all get it."""
+    dataset = last_opened(source)
     order = np.load(source / ORDER, mmap_mode="r")
     for index in order[job.first : job.last]:
         sample = dataset[int(index)]
         yield {"captions": [sample["caption"]], **sample} if "captions" in columns else sample
-
-
-@functools.lru_cache(maxsize=1)
-def _dataset(folder: Path) -> IndexedDataset:
-    return IndexedDataset(folder)

@@ -19,11 +19,8 @@ from scaling.data.conversion.tars import TarGroup
 from scaling.data.samples import Group
 from scaling.suggest import did_you_mean
 
-SETS = {
-    "train": "train",
-    "val": "validation",
-    "validation": "validation",
-}  # part of the source: of the result
+# folder of the source -> set of the result
+SETS = {"train": "train", "val": "validation", "validation": "validation"}
 TRAINING_SETS = ("", "train")  # the others are for evaluation
 CAPTIONED = ("tars", "table", "saved", "images", "coco")
 RECIPES: dict[str, Callable[[Path], LabelledSource]] = {
@@ -73,12 +70,12 @@ def find_source(location: str, *, kind: str = "auto", columns: Columns = Columns
     sets = finders[chosen]()
     empty = [name for name, groups in sets.items() if not groups]
     if empty:
-        raise ValueError(f"{Path(location) / empty[0]} holds no samples.")
+        raise ValueError(f"{Path(location) / empty[0]} holds no samples: fill or remove it.")
     return Source(kind=chosen, sets=sets)
 
 
 def _detected(location: str) -> str:
-    """The kind of a source that does not say it."""
+    """The kind of a source, guessed from what its folder or file name shows."""
     path = Path(location)
     if is_remote(location) or not path.is_dir():
         return "table" if location.endswith(TABLES) else "tars"
@@ -108,7 +105,7 @@ def _has_class_folders(path: Path) -> bool:
 def _folder(location: str) -> Path:
     path = Path(location)
     if not path.is_dir():
-        raise ValueError(f"{path} does not exist or is no folder.")
+        raise ValueError(f"{path} does not exist or is no folder: give the folder of the data set.")
     return path
 
 
@@ -119,7 +116,7 @@ def _tar_group(location: str, name: str) -> list[Group]:
 def _files(
     location: str, suffixes: tuple[str, ...], what: str, groups: Callable[[str, str], Sequence[Group]]
 ) -> dict[str, list[Group]]:
-    """The groups of files: of one, of those that a pattern names, or of those below a folder, by set."""
+    """The groups by set of one file, of the files that a pattern names, or of the files below a folder."""
     path = Path(location)
     if is_remote(location) or (not path.exists() and is_pattern(location)):
         return {"": [group for match in matches(location) for group in groups(match, match)]}
@@ -141,13 +138,14 @@ def _files(
 
 
 def _set_folders(root: Path, suffixes: tuple[str, ...], what: str) -> dict[str, Path]:
-    """The folder of each set of the result; "" where the source does not tell sets apart."""
+    """The source's folder of each set of the result; the set is "" where the source has no folders per set."""
     split = {name: SETS[name] for name in SETS if (root / name).is_dir()}
     if len(split) > len(set(split.values())):
         raise ValueError(f"{root} has both val and validation: keep one of them.")
     if split and any(file.suffix.lower() in suffixes for file in root.iterdir()):
         raise ValueError(
-            f"{root} has {what} beside {' and '.join(split)}: it is not clear to which set they belong."
+            f"{root} has {what} beside {' and '.join(split)}: it is not clear to which set they belong, so move "
+            "them into one of these folders."
         )
     return {made: root / name for name, made in split.items()} or {"": root}
 

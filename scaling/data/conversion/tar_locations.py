@@ -1,4 +1,4 @@
-"""Where tars come from: files, folders, patterns, object stores, commands; and how one is brought here."""
+"""Where tars come from (files, folders, patterns, object stores, commands), and fetching one to this machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CHOICE = re.compile(r"\{([^{}]*,[^{}]*)\}")
 
 
 def is_remote(location: str) -> bool:
-    """Whether it is a URL or a command, and no path of this machine."""
+    """Whether the location is a URL or a command rather than a path of this machine."""
     return location.startswith(PIPE) or "://" in location
 
 
@@ -34,7 +34,7 @@ def is_pattern(location: str) -> bool:
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """What the shell makes of {000..012} and {a,b}, in its order; leading zeros of the start keep the width."""
+    """What bash expands {000..012} and {a,b} to, in its order; leading zeros of the start fix the width."""
     pieces, choices = [], []
     rest = pattern
     while found := min(
@@ -89,7 +89,7 @@ def known_bytes(location: str) -> int | None:
 
 
 def fetched(location: str, scratch: Path) -> tuple[Path, Readings]:
-    """A file of this machine with the bytes of `location`, their number and sha256; ValueError if unreadable."""
+    """A local file with the bytes of `location`, and their number and sha256; ValueError if it cannot be read."""
     try:
         if not is_remote(location):
             return Path(location), _measured(Path(location))
@@ -131,14 +131,17 @@ def _blocks(stream: Any) -> Iterator[bytes]:
 
 
 def _printed(command: str) -> Iterator[bytes]:
-    """What a shell command prints; ValueError if it fails, whose output may then be any part of the whole."""
+    """What a shell command prints, block by block; ValueError at the end if it fails, as output may be missing."""
     with subprocess.Popen(
         ["/bin/bash", "-o", "pipefail", "-c", command], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
     ) as process:
         assert process.stdout is not None
         yield from _blocks(process.stdout)
     if process.returncode:
-        raise ValueError(f"{PIPE}{command} ended with status {process.returncode}: its output is not used.")
+        raise ValueError(
+            f"{PIPE}{command} ended with status {process.returncode}, so its output is not used: run it in a shell "
+            "to see why."
+        )
 
 
 def _fsspec() -> Any:

@@ -49,9 +49,9 @@ class TarGroup:
 
 
 def scan(stream: BinaryIO, rejects: Counter[str], end: int | None = None) -> dict[str, Members]:
-    """The members of every key, of the tar that begins where the stream stands and ends there or with the file.
+    """The members of each key in the tar that begins at the stream's position and ends at `end` or with the file.
 
-    Of those that share key and role, the first.  What is damaged is counted.
+    Of members that share key and role, the first.  Damage is counted in `rejects`.
     """
     samples: dict[str, Members] = {}
     num_bytes = os.fstat(stream.fileno()).st_size if end is None else end
@@ -65,7 +65,7 @@ def scan(stream: BinaryIO, rejects: Counter[str], end: int | None = None) -> dic
 
 
 class MemberReader:
-    """A function from a member to its bytes."""
+    """Reads the bytes of a member from the tar."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -84,7 +84,7 @@ def _samples(
 
 
 def _members(stream: BinaryIO, num_bytes: int) -> Iterator[tarfile.TarInfo]:
-    """The whole files of a tar.  Raises EOFError after them if the tar is cut, TarError if it is none."""
+    """The complete files of a tar; then raises EOFError if the tar is cut.  Raises TarError if it is no tar."""
     with tarfile.open(fileobj=stream, mode="r:") as tar:
         try:
             for member in tar:

@@ -1,1 +1,1 @@
-"""What `scaling data count` counts in captions: documents per label, words, lengths."""
+"""`scaling data count`: in how many captions each label stands, word vocabularies, lengths of captions."""

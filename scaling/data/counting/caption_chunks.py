@@ -1,17 +1,15 @@
-"""The captions of an MDS folder, given to a function chunk by chunk, by many processes."""
+"""Maps a function over the captions of an MDS folder, chunk by chunk, in many processes."""
 
 from __future__ import annotations
 
 import functools
-import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from scaling.data.indexed import IndexedDataset
+from scaling.data.indexed import last_opened
 from scaling.data.progress import bar
-from scaling.processes.orphans import end_with_parent
+from scaling.data.worker_pool import worker_pool
 
 SAMPLES_PER_CHUNK = 4096  # a tenth of a second of work; the same for any number of processes
 
@@ -21,11 +19,11 @@ Result = TypeVar("Result")
 def map_captions(
     function: Callable[[list[str]], Result], folder: Path, *, workers: int, progress: bool
 ) -> Iterator[Result]:
-    """What `function` makes of each chunk of captions, in their order, which no number of workers changes.
+    """The result of `function` for each chunk of captions, in order; chunks do not depend on the number of workers.
 
-    The captions are all that training may show: every one of a sample that has several.  Images are not decoded.
+    A sample with several captions gives them all.  Images are not decoded.
     """
-    dataset = _dataset(folder)
+    dataset = last_opened(folder)
     starts = range(0, len(dataset), SAMPLES_PER_CHUNK)
     chunks = [range(start, min(start + SAMPLES_PER_CHUNK, len(dataset))) for start in starts]
     work = functools.partial(_on_chunk, function, folder)
@@ -40,21 +38,11 @@ def _results(work: Callable[[range], Result], chunks: list[range], workers: int)
     if workers <= 1:
         yield from map(work, chunks)
         return
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["streaming", __name__])  # 4 s of imports, once instead of once a worker
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
-        try:
-            yield from pool.map(work, chunks)
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with worker_pool(workers, preload=__name__) as pool:
+        yield from pool.map(work, chunks)
 
 
 def _on_chunk(function: Callable[[list[str]], Result], folder: Path, chunk: range) -> Result:
-    dataset = _dataset(folder)
+    dataset = last_opened(folder)
     samples = (dataset[index] for index in chunk)
     return function([text for sample in samples for text in sample.get("captions") or [sample["caption"]]])
-
-
-@functools.lru_cache(maxsize=1)
-def _dataset(folder: Path) -> IndexedDataset:
-    return IndexedDataset(folder)

@@ -25,7 +25,7 @@ class Histogram:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ChunkStatistics:
-    """What one chunk of captions adds."""
+    """The statistics of one chunk of captions."""
 
     words: Histogram
     tokens: Histogram | None  # None: the tokenizer has words for tokens
@@ -33,7 +33,7 @@ class ChunkStatistics:
 
 
 class MeasuringTokenizer:
-    """A tokenizer that notes how many tokens it gave each caption; in all else the one it is made from."""
+    """Wraps a tokenizer and notes how many tokens it gave each caption."""
 
     def __init__(self, tokenizer: CaptionTokenizer) -> None:
         self._tokenizer = tokenizer
@@ -49,7 +49,7 @@ class MeasuringTokenizer:
 
 
 def chunk_statistics(captions: Sequence[str], num_tokens: Sequence[int] | None) -> ChunkStatistics:
-    """The statistics of some captions, whose tokens were counted elsewhere; None where there are none to count."""
+    """The statistics of captions; `num_tokens` are theirs, None for a tokenizer whose tokens are words."""
     cleaned = [clean_caption(caption) for caption in captions]
     hashes = (xxhash.xxh3_64_intdigest(caption.encode("utf-8", "surrogatepass")) for caption in cleaned)
     return ChunkStatistics(
@@ -60,7 +60,7 @@ def chunk_statistics(captions: Sequence[str], num_tokens: Sequence[int] | None) 
 
 
 def summed_up(chunks: Sequence[ChunkStatistics]) -> CaptionStatistics:
-    """The statistics of all captions; takes 16 bytes of memory a caption, to find the repeated ones exactly."""
+    """The statistics of all chunks together; finding repeated captions exactly takes 16 bytes of memory each."""
     hashes = np.concatenate([chunk.hashes_B for chunk in chunks])
     tokens = [chunk.tokens for chunk in chunks if chunk.tokens is not None]
     return CaptionStatistics(
@@ -77,7 +77,7 @@ def _histogram(lengths: Sequence[int]) -> Histogram:
 
 
 def _lengths(histograms: Sequence[Histogram]) -> Lengths:
-    """Mean and quantiles; a quantile is the shortest length that so large a share of the captions do not exceed."""
+    """Mean and quantiles; the quantile q is the shortest length that a share q of the captions does not exceed."""
     lengths = np.concatenate([histogram.lengths_K for histogram in histograms])
     counts = np.concatenate([histogram.counts_K for histogram in histograms])
     order = np.argsort(lengths, kind="stable")

@@ -1,4 +1,4 @@
-"""`scaling data count`: what was asked, the count that answers it, its file and its table."""
+"""`scaling data count`: checks the options, counts, writes the file and prints the table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WordsOption = Literal["auto", "wordnet", "plain"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class CountRequest:
-    """The options of the command; None is what was left out."""
+    """The options of the command; None for one that was left out."""
 
     folder: Path
     labels: str
@@ -37,7 +37,7 @@ class CountRequest:
 
     @property
     def makes_vocabulary(self) -> bool:
-        """Whether words are to be found, and not only counted."""
+        """Whether the command makes a word vocabulary rather than counting a given one."""
         return self.labels == "words" and self.vocabulary is None
 
 
@@ -61,7 +61,7 @@ def count(request: CountRequest, *, workers: int, console: Console, progress: bo
 
 
 def _check(request: CountRequest) -> None:
-    """Said before minutes of counting: options without effect, and a file that could not be written."""
+    """ValueError, before minutes of counting, for options without effect and for a file that cannot be written."""
     if not request.makes_vocabulary:
         check_choice(TokenizerChoice(name=request.labels, vocabulary=request.vocabulary))
     for option, value in {"words": request.words, "min-count": request.min_count, "top": request.top}.items():
@@ -71,10 +71,12 @@ def _check(request: CountRequest) -> None:
                 "which makes a vocabulary. Leave it out."
             )
     if request.makes_vocabulary and request.reference_compat:
-        raise ValueError("--reference-compat has no effect on words: it belongs to --labels clip_bpe.")
+        raise ValueError("--reference-compat has no effect on words: leave it out, or use --labels clip_bpe.")
     folder = (request.output or Path()).parent
     if not folder.is_dir():
-        raise ValueError(f"--output {request.output}: the folder {folder} does not exist.")
+        raise ValueError(
+            f"--output {request.output}: the folder {folder} does not exist: make it, or choose another."
+        )
 
 
 def _word_settings(request: CountRequest, console: Console) -> WordSettings:

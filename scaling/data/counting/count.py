@@ -55,7 +55,7 @@ def count_labels(
     all are counted.  Raises ValueError for a tokenizer or data set that cannot be read.
     """
     facts = vocabulary_facts(settings.choice)
-    _count_chunk(settings, [])  # what is wrong with the settings is said here and not by a worker
+    _count_chunk(settings, [])  # raises here, not in a worker, if the settings are wrong
     counts_V = np.zeros(facts.size, dtype=np.int64)
     num_samples = num_empty = 0
     statistics: list[ChunkStatistics] = []

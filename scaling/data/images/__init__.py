@@ -1,1 +1,1 @@
-"""From stored bytes to pixels, and what is drawn to augment them."""
+"""Images: decoded, cropped and augmented."""

@@ -15,7 +15,7 @@ PixelStatistics = Literal["clip", "imagenet"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class MeanAndDeviation:
-    """Of red, green and blue over a data set, where 1 is the brightest."""
+    """Mean and standard deviation of red, green and blue over a data set; pixels are from 0 to 1."""
 
     mean: tuple[float, float, float]
     deviation: tuple[float, float, float]
@@ -33,7 +33,7 @@ PIXEL_STATISTICS: Mapping[PixelStatistics, MeanAndDeviation] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Augmentation:
-    """What may happen to an image; as it stands, the recipe for up to 1.28B samples of arXiv 2411.03313.
+    """What may happen to an image; the defaults are the recipe of arXiv 2411.03313 for up to 1.28B samples.
 
     The one for 12.8B is crop_scale_min 0.4, jitter_probability 0.8, grayscale_probability 0.2.
     """

@@ -1,7 +1,7 @@
-"""Image bytes -> uint8 pixels, or the reason why not.
+"""Decodes image bytes to uint8 pixels, or says why they cannot be decoded.
 
-What a stored image looks like is decided once, and as open_clip's and torchvision's loaders decide it: transparency is
-dropped (the colours under it stay), EXIF rotation is not applied, 16 bits are cut to 8.  Animations are no images.
+All of the project decodes here, with the choices of open_clip's and torchvision's loaders: transparency is dropped (the
+colours under it stay), EXIF rotation is not applied, 16 bits are cut to 8.  Animations are rejected.
 Headers are read before any pixel, so that a small file cannot ask for a large memory.
 """
 
@@ -22,20 +22,20 @@ from scaling.data.samples import OVERSIZED_IMAGE, TRUNCATED_IMAGE, UNDECODABLE_I
 # Shapes.  C = 3 colours (red, green, blue), H and W pixels.
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
-"""What is tried; others of Pillow's would let an image start a PostScript interpreter."""
+"""The formats that are tried; others of Pillow's would let an image start a PostScript interpreter."""
 
 ANIMATED_IMAGE = "animated image"
 
 MAX_PIXELS = 178_956_970  # half a gigabyte of RGB; where Pillow, and so `scaling data convert`, refuses too
 MAX_PIXEL_SCANS = 10 * MAX_PIXELS
-"""A progressive JPEG goes over all pixels once per scan. Ordinary ones have ten scans, a made-up one 200 bytes each:
-at 144 megapixels such a scan took 50 ms, so that a file of 2 MB would have been decoded for ten minutes."""
+"""A progressive JPEG goes over all pixels once per scan. Ordinary files have ten scans; a malicious one can have a scan
+per 200 bytes. At 144 megapixels such a scan took 50 ms, so a file of 2 MB would be decoded for ten minutes."""
 
 START_OF_SCAN = b"\xff\xda"
 
 
 class UndecodableImage(ValueError):
-    """Image bytes that are no picture, or not one to be shown; `reason` is the name it is counted under."""
+    """Image bytes that cannot be decoded, or that are rejected; `reason` is the name they are counted under."""
 
     def __init__(self, message: str, reason: str = UNDECODABLE_IMAGE) -> None:
         super().__init__(message)
@@ -44,7 +44,7 @@ class UndecodableImage(ValueError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class StoredImage:
-    """Image bytes whose header was read and found reasonable."""
+    """Image bytes whose header was read and accepted."""
 
     content: bytes
     picture: Image.Image  # opened, not loaded
@@ -58,8 +58,8 @@ class StoredImage:
     def decode(self, *, reduction: int = 1) -> Tensor:
         """uint8 [C, H, W] in RGB, a JPEG's H and W divided by a reduction of 2, 4 or 8 (rounded up).
 
-        The reduced picture comes from fewer coefficients of each block, its pixels the means of squares to the
-        eye.  Raises UndecodableImage.
+        The decoder reduces by using fewer coefficients of each block, which is close to averaging squares of pixels.
+        Raises UndecodableImage.
         """
         assert reduction == 1 or self.is_jpeg, "only JPEG blocks can be decoded smaller"
         try:
@@ -70,9 +70,8 @@ class StoredImage:
             if reduction > 1:
                 self.picture.draft("RGB", (self.width // reduction, self.height // reduction))
             return _pixels(self.picture)
-        except (
-            Exception
-        ) as error:  # Pillow's decoders raise nearly anything: SyntaxError, struct.error, zlib.error
+        except Exception as error:
+            # Pillow's decoders raise nearly anything: SyntaxError, struct.error, zlib.error
             raise _undecodable(self.content, error) from error
 
 

@@ -1,8 +1,8 @@
-"""uint8 crops -> what the model sees, a batch at a time where the model is: flips, jittered colours, greys, normalised.
+"""Turns uint8 crops into the model's input, batch by batch on its device: flip, colour jitter, greyscale, normalise.
 
-Per sample this is torchvision's RandomHorizontalFlip, RandomApply(ColorJitter) and RandomGrayscale on floats. What is
-drawn comes from the showing's seed, on the CPU, so that which rows need which operation is known without waiting for
-the device, and neither rank nor micro-batch changes it.
+Per sample this is torchvision's RandomHorizontalFlip, RandomApply(ColorJitter) and RandomGrayscale on floats.  Random
+numbers are drawn on the CPU from the showing's seed: they do not depend on rank or micro-batch, and which rows need
+which operation is known without waiting for the device.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from scaling.data.images.transforms import normalise, standardise_
 LUMINANCE = (0.2989, 0.587, 0.114)  # of red, green and blue; torchvision's, from ITU-R BT.601
 JITTERS = (BRIGHTNESS, CONTRAST, SATURATION, HUE)
 IMAGES_AT_ONCE = {"cpu": 8, "cuda": 256}
-"""So that what is computed on the way stays in a core's cache, or does not fill an accelerator's memory."""
+"""So that intermediate results stay in a core's cache, or do not fill an accelerator's memory."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +74,7 @@ def prepare(batch: Batch, rows: slice, augmentation: Augmentation, device: torch
 
 
 def draw_colours(seeds_B: npt.NDArray[np.int64], augmentation: Augmentation) -> ColourDraws:
-    """What ColorJitter(brightness, contrast, saturation, hue) and its neighbours would draw, from the seeds."""
+    """The draws of flip, ColorJitter(brightness, contrast, saturation, hue) and greyscale, from the seeds."""
     places = [uniforms(seeds_B, JITTER_ORDER + place) for place in range(len(JITTERS))]
     return ColourDraws(
         flip_B=uniforms(seeds_B, FLIP) < augmentation.flip_probability,
@@ -126,10 +126,11 @@ def _jitter_ranges(augmentation: Augmentation) -> list[tuple[float, float]]:
 
 
 def _jitter_(images_JCHW: Tensor, draws: ColourDraws) -> Tensor:
-    """The images in place, their colours changed in each one's own order; rows come sorted by the place of hue.
+    """Jitter the colours in place, each image in its own random order; rows come sorted by the place of hue in it.
 
-    Brightness, contrast and saturation are all an image times a factor plus something grey, so one operation does
-    whichever of them is an image's turn; hue is another, over rows that stand together.
+    Brightness, contrast and saturation all blend an image with something grey, so at each place of the order one
+    operation does whichever of the three an image has there.  Hue is another operation; by the sorting its rows are
+    adjacent.
     """
     hue_place_J = np.argmax(draws.order_BP == JITTERS.index(HUE), axis=1)
     bounds = np.searchsorted(hue_place_J, range(len(JITTERS) + 1))
@@ -150,7 +151,10 @@ def _jitter_(images_JCHW: Tensor, draws: ColourDraws) -> Tensor:
 
 
 def _blend_(images_JCHW: Tensor, factors_J111: Tensor, kinds_J111: Tensor) -> None:
-    """In place: image * factor + grey * (1 - factor), the grey of brightness being black, of contrast its mean."""
+    """In place: image * factor + grey * (1 - factor).
+
+    grey: black for brightness, the image's mean luminance for contrast, each pixel's luminance for saturation.
+    """
     luminance_J1HW = _luminance(images_JCHW)
     mean_J111 = luminance_J1HW.mean(dim=(1, 2, 3), keepdim=True)
     of_pixel_J111 = (1 - factors_J111) * (kinds_J111 == JITTERS.index(SATURATION))
@@ -167,7 +171,7 @@ def _luminance(images_BCHW: Tensor) -> Tensor:
 
 
 def _turn_hue_(images_JCHW: Tensor, turns_J111: Tensor) -> None:
-    """In place: the colours turned round the grey axis of the HSV cone; lightest and darkest channel values stay."""
+    """Turn the hue in place, as in HSV: the largest and the smallest channel of a pixel keep their values."""
     red, green, blue = images_JCHW.chunk(3, dim=1)
     darkest, lightest = torch.aminmax(images_JCHW, dim=1, keepdim=True)
     spread = lightest - darkest
@@ -178,8 +182,8 @@ def _turn_hue_(images_JCHW: Tensor, turns_J111: Tensor) -> None:
         torch.where(green == lightest, (blue - red).mul_(scale).add_(2), (red - green).mul_(scale).add_(4)),
     ).add_(6 * turns_J111)
     for channel, offset in zip((red, green, blue), (5, 3, 1), strict=True):
-        # Alvy Ray Smith's hexcone without its six cases: a channel falls from the lightest value to the darkest and
-        # rises again as the hue moves away from it.
+        # HSV to RGB (Alvy Ray Smith's hexcone) without its six cases: a channel falls from the largest value to the
+        # smallest, and rises again, as the hue moves away from the channel's own.
         distance = (hue + offset).remainder_(6)
         fall = torch.minimum(distance, 4 - distance).clamp_(0, 1)
         channel.copy_(lightest - spread * fall)

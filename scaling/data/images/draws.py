@@ -1,7 +1,7 @@
-"""Random numbers that are a function of a seed and of what they are for, so that nobody's draws move anybody else's.
+"""Random numbers that are a function of a seed and of their purpose, so that one draw never shifts another.
 
-SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) as a counter: number k of a seed is the mixed seed + (k + 1) * gamma.
-A generator with a state would have to be seeded per sample, which with torch's takes a tenth of the time of a JPEG.
+SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) as a counter: number k of a seed is mix(seed + (k + 1) * gamma).  A
+generator with a state would have to be seeded per sample, which with torch's takes a tenth of the time of a JPEG.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import xxhash
 GAMMA, MIX_1, MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # the paper's constants
 MASK = (1 << 64) - 1
 
-# Which number of a showing's seed is for what.
+# The number k of each draw for a showing.
 CROP = 0  # four of each of ten attempts
 CAPTION = 40
 FLIP, JITTER, BRIGHTNESS, CONTRAST, SATURATION, HUE, GRAYSCALE = range(41, 48)

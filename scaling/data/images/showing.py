@@ -1,4 +1,4 @@
-"""A stored sample -> what one showing of it is: a crop, a caption and a seed, or the reason why it is left out.
+"""What one showing of a stored sample is: a crop, a caption and a seed, or the reason why it is left out.
 
 All three are functions of (seed, epoch, sample), so neither ranks nor workers nor a resume change what is shown.
 """
@@ -20,13 +20,13 @@ from scaling.data.samples import EMPTY_CAPTION, UNREADABLE_CAPTION
 
 OVERSIZED_CAPTION = "oversized caption"
 MAX_CAPTION_CHARACTERS = 100_000
-"""Beyond any caption; one of 10 MB would take 5 seconds to clean and cut into tokens, this at most 0.2."""
+"""More than any caption has; one of 10 MB would take 5 seconds to clean and tokenize, this limit takes 0.2."""
 
 BadSamples = Literal["skip", "fail"]
 
 
 class BadSample(ValueError):
-    """A sample that cannot be shown, where the run is to fail on one."""
+    """A sample that cannot be shown, in a run with bad_samples: fail."""
 
 
 class Showing(TypedDict):
@@ -101,7 +101,7 @@ def _crop(image: Any, seed: int, settings: ShowSettings) -> tuple[Tensor | None,
 
 
 def _choose_caption(captions: Any, seed: int) -> tuple[str, str | None]:
-    """One caption, all alike probable, and why it cannot be used."""
+    """One caption, drawn uniformly, and why it cannot be used (None if it can)."""
     choices = [captions] if isinstance(captions, str) else captions
     if not isinstance(choices, list):
         return "", UNREADABLE_CAPTION
@@ -114,7 +114,7 @@ def _choose_caption(captions: Any, seed: int) -> tuple[str, str | None]:
 
 
 def _has_lone_surrogates(caption: str) -> bool:
-    """Whether the text has no UTF-8: its bytes had none either, or its JSON was wrong."""
+    """Whether the text cannot be encoded as UTF-8: it was read from other bytes, or from JSON with half characters."""
     try:
         caption.encode()
     except UnicodeEncodeError:

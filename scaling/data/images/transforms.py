@@ -1,6 +1,6 @@
-"""Image bytes -> uint8 crops on the CPU -> normalised floats on the device.
+"""Crops images on the CPU, as uint8, and normalises them on the device, as floats.
 
-uint8 travels (a quarter of the bytes of float32); normalising is one batched operation where the model is.
+uint8 is sent to the device because it takes a quarter of the bytes of float32.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ __all__ = [
 ASPECT_MIN, ASPECT_MAX = 3 / 4, 4 / 3  # width to height; torchvision's default, and open_clip's
 CROP_ATTEMPTS = 10  # torchvision's
 
-REDUCTIONS = (8, 4, 2)  # what libjpeg can leave out while it decodes, largest first
+REDUCTIONS = (8, 4, 2)  # factors by which libjpeg can decode smaller, largest first
 REDUCTION_MARGIN = 1.5
-"""A crop is decoded smaller where that leaves it at least so many times the size it is then resized to.
+"""A crop is decoded smaller only if it then still has at least so many times the size it is resized to.
 
 On sharp photographs that changes pixels by 1.5 to 1.8 of 255 on average, 1 % of them by more than 9, and their mean
 not at all; bilinear resizing in place of bicubic changes them by 2.3 to 2.7. It saves a fifth of the time for pictures
@@ -53,7 +53,7 @@ class Crop:
     width: int
 
     def reduced(self, by: int, height: int, width: int) -> Crop:
-        """The rectangle of the picture decoded smaller, to its nearest pixels; that picture is height x width."""
+        """The same rectangle, rounded, in the picture decoded `by` times smaller, which is height x width."""
         top, left = min(round(self.top / by), height - 1), min(round(self.left / by), width - 1)
         return Crop(
             top=top,
@@ -114,13 +114,13 @@ def evaluation_crop(image_CHW: Tensor, image_size: int) -> Tensor:
 
 
 def normalise(images_BCHW: Tensor, statistics: PixelStatistics = "clip") -> Tensor:
-    """float32 [B, C, H, W], that mean and standard deviation taken out of uint8, on the device of the images."""
+    """float32 [B, C, H, W] on the images' device: (uint8 / 255 - mean) / standard deviation."""
     images_BCHW = images_BCHW.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
     return standardise_(images_BCHW.div_(255), statistics)
 
 
 def standardise_(images_BCHW: Tensor, statistics: PixelStatistics) -> Tensor:
-    """The floats from 0 to 1 in place, the mean and the standard deviation taken out."""
+    """(x - mean) / standard deviation, in place, of floats from 0 to 1."""
     of = PIXEL_STATISTICS[statistics]
     mean = torch.tensor(of.mean, device=images_BCHW.device).view(3, 1, 1)
     deviation = torch.tensor(of.deviation, device=images_BCHW.device).view(3, 1, 1)

@@ -27,7 +27,8 @@ COLOUR_RGB = {
 }
 OUTLINE = 0.05  # width of an object's dark outline, in fractions of its extent
 OUTLINE_RGB = (12, 12, 14)
-BACKGROUND_RGB = {  # top and bottom of a vertical gradient, strength of the coarse grain
+# top and bottom of a vertical gradient, strength of the coarse grain
+BACKGROUND_RGB = {
     "white": ((238, 238, 236), (228, 228, 228), 0),
     "grey": ((140, 140, 144), (118, 118, 120), 0),
     "brick": ((150, 92, 74), (128, 76, 62), 12),
@@ -55,7 +56,7 @@ def draw_scene(scene: Scene, image_size: int) -> Image.Image:
 
 
 def encode_jpeg(picture: Image.Image) -> bytes:
-    """JPEG bytes with full colour resolution: small pictures lose their colours to 4:2:0."""
+    """JPEG bytes with full colour resolution, because 4:2:0 washes out the colours of small pictures."""
     stream = io.BytesIO()
     picture.save(stream, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
     return stream.getvalue()

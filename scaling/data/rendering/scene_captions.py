@@ -74,7 +74,7 @@ WORD_PHRASES = (
 )
 
 _MENTIONED = {"size": 0.5, "texture": 0.6, "colour": 0.92, "background": 0.5, "word": 0.85}
-"""Probability that a caption mentions an attribute; the shape it always names."""
+"""Probability that a caption mentions an attribute; the shape is always named."""
 
 PROMPT_TEMPLATES = ("a {c}", "a photo of a {c}", "picture of a {c} on white", "here is a {c}")
 

@@ -37,7 +37,8 @@ SPLITS: tuple[Split, ...] = (
 CLASSES = tuple(itertools.product(COLOURS, SHAPES))
 """The labels of the linear probe and of zero-shot classification: colour x shape, 64 of them."""
 
-HELD_OUT_SHARE = 8  # one in eight (colour, shape, texture) combinations never occurs outside the split "held_out"
+# one in eight (colour, shape, texture) combinations never occurs outside the split "held_out"
+HELD_OUT_SHARE = 8
 PAIR_SHARE = 0.20  # scenes with two different objects
 WORD_SHARE = 0.20  # scenes with a word to read
 
@@ -80,12 +81,12 @@ def scene_generator(seed: int, split: Split, index: int) -> np.random.Generator:
 
 
 def is_held_out(colour: str, shape: str, texture: str) -> bool:
-    """Whether training never shows this combination of attributes (each attribute alone it does show)."""
+    """Whether training never shows this combination of attributes; it shows each of them in others."""
     return zlib.crc32(f"{colour} {shape} {texture}".encode()) % HELD_OUT_SHARE == 0
 
 
 def num_discrete_scenes() -> int:
-    """Scenes that differ in a discrete attribute, continuous ones not counted."""
+    """How many scenes differ in at least one discrete attribute."""
     looks = len(SHAPES) * len(COLOURS) * len(TEXTURES) * len(SIZES)
     frames = len(BACKGROUNDS) * (1 + len(WORDS))
     singles = looks * 3

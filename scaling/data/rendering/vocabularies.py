@@ -29,7 +29,7 @@ SENTENCEPIECE_SPECIALS = ("<unk>", "<s>", "</s>")
 
 
 def make_vocabularies(dataset: Path) -> bool:
-    """Write those vocabularies that the data set lacks, as functions of its captions; False if it lacks none."""
+    """Write the vocabularies that the data set lacks, made from its captions; False if it lacks none."""
     folder = dataset / "vocabularies"
     makers: dict[str, Callable[[], str]] = {
         "words.json": lambda: _words(dataset / "train"),
@@ -71,8 +71,8 @@ def train_wordpiece(captions: Iterable[str], size: int) -> str:
         return tokenizer
 
     captions = list(captions)
-    # The trainer numbers the pieces that continue a word as a hash map yields them, and breaks ties by number:
-    # numbered here beforehand, or no two trainings would agree.
+    # The trainer numbers pieces that continue a word in the order of a hash map, and breaks ties by number.
+    # Numbering them here beforehand makes every training give the same vocabulary.
     letters = sorted(set("".join(captions)) - {" "})
     first = [*WORDPIECE_SPECIALS, *(f"##{letter}" for letter in letters)]
     trained = untrained(models.WordPiece(unk_token="[UNK]"))
@@ -97,7 +97,7 @@ def train_sentencepiece(captions: Iterable[str], size: int) -> str:
 
 
 def _without_special_bytes(text: str) -> str:
-    """The same tokenizer.json whose bytes are ordinary tokens: the trainer knows no other way to reserve them."""
+    """The same tokenizer.json with bytes as ordinary tokens; the trainer can reserve them only as special ones."""
     content = json.loads(text)
     content["added_tokens"] = [
         token for token in content["added_tokens"] if token["content"] in SENTENCEPIECE_SPECIALS

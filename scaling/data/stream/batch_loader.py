@@ -1,4 +1,4 @@
-"""torch's DataLoader for a training stream: workers that outlive epochs, errors that are said in one line."""
+"""torch's DataLoader for a training stream: workers live on between epochs, and their errors are one line."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ PREFETCHED_BATCHES = 4  # per worker
 
 
 def _outlive_requests_to_stop(worker: int) -> None:
-    """A signal to the whole process group asks the rank to finish its step first, for which it needs its workers."""
+    """Ignore signals to stop: sent to the whole process group, they ask the rank to finish a step with its workers."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
 
 
 class StreamStalled(RuntimeError):
-    """The loader said nothing for longer than it may."""
+    """The loader gave no batch within its timeout."""
 
 
 class BatchLoader:
-    """The batches of one rank, an epoch from its start position per iteration."""
+    """The batches of one rank; each iteration gives the rest of an epoch, from the position set beforehand."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class BatchLoader:
         )
 
     def __iter__(self) -> Iterator[Batch]:
-        """Raises StreamStalled when workers are silent, and what a worker raised as if it were raised here."""
+        """Raises StreamStalled if workers are silent, and re-raises a worker's error with its last line as message."""
         try:
             yield from self._loader
         except Exception as error:
@@ -72,7 +72,7 @@ class BatchLoader:
             raise
 
     def end_workers(self) -> None:
-        """End the workers, which outlive epochs: at the exit of the process they would be waited for, for seconds."""
+        """End the workers now; at the exit of the process, waiting for them would take seconds."""
         iterator: Any = self._loader._iterator
         if iterator is not None:
             iterator._shutdown_workers()

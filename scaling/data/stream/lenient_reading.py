@@ -1,6 +1,6 @@
-"""Stored samples as a shard gives them: how many bytes they took, and what is left of one whose texts are damaged.
+"""Reads stored samples, their sizes, and samples whose texts are damaged.
 
-Such a one is for whoever shows it to leave out, not for its shard to fail.
+One damaged text must not fail its whole shard: `show` leaves the sample out and counts it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class SizedReader(MDSReader):  # type: ignore[misc]
 
 
 def read_leniently(shard: Any, row: int) -> dict[str, Any]:
-    """A sample with a text that is not UTF-8, whose bytes then are lone surrogates, or not JSON, which then is None."""
+    """A sample, where bytes of a text that are not UTF-8 become lone surrogates, and a text that is not JSON None."""
     encodings = shard.column_encodings
     shard.column_encodings = ["bytes" if encoding in _LENIENT else encoding for encoding in encodings]
     try:

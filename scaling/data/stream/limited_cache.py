@@ -32,13 +32,13 @@ class LimitedCache(StreamingDataset):  # type: ignore[misc]
         self._is_cached = np.array([stream.is_cached for stream in streams])[self.stream_per_shard]
         if self.cache_limit:
             self._check_limit(sum(stream.get_index_size() for stream in streams))
-            in_place = np.flatnonzero(
-                ~self._is_cached
-            )  # streaming counts as cached also what stands in place
+            # streaming also counts shards that are read in place, which are in no cache
+            in_place = np.flatnonzero(~self._is_cached)
             self.cache_limit += sum(int(self.shards[i].raw_data.bytes) for i in in_place)
-        self._left_from_before = iter(np.flatnonzero(self._is_cached))  # perhaps; asked once each
+        # shards that an earlier run may have left in the caches; each is tried once for eviction
+        self._left_from_before = iter(np.flatnonzero(self._is_cached))
         if self._unique_rank_world.is_local_leader:
-            for shard_id in np.flatnonzero(self._is_cached):  # what stands in a cache is to be verified first
+            for shard_id in np.flatnonzero(self._is_cached):  # verified before they are read
                 self._shard_states[shard_id] = _ShardState.REMOTE
         if dist.is_initialized():
             dist.barrier()
@@ -52,9 +52,9 @@ class LimitedCache(StreamingDataset):  # type: ignore[misc]
             )
 
     def prepare_shard(self, shard_id: int, blocking: bool = True) -> None:
-        """Have the shard's file stand in its folder, whole; if another thread prepares it, wait only if `blocking`.
+        """Make sure that the shard's file is in its folder, verified; if another thread does so, wait if `blocking`.
 
-        Raises what the stream's own prepare_shard raises; the shard is then tried again at its next reading.
+        Raises what the stream's own prepare_shard raises; the next read of the shard then tries again.
         """
         with self._cache_lock():
             is_under_way = self._shard_states[shard_id] == _ShardState.PREPARING
@@ -69,7 +69,7 @@ class LimitedCache(StreamingDataset):  # type: ignore[misc]
             sleep(TICK)
 
     def _prepare(self, shard_id: int) -> None:
-        counted = self._standing(shard_id)  # nobody else touches the file of a shard that is in preparation
+        counted = self._standing(shard_id)  # no other thread touches the file of a shard in preparation
         try:
             counted += self._reserve(0 if counted else int(self.shards[shard_id].get_max_size()))
             self.streams[self.stream_per_shard[shard_id]].prepare_shard(self.shards[shard_id])
@@ -77,12 +77,11 @@ class LimitedCache(StreamingDataset):  # type: ignore[misc]
             with self._cache_lock():
                 self.cache_usage += self._standing(shard_id) - counted
                 self._shard_access_times[shard_id] = time_ns()
-                self._shard_states[shard_id] = (
-                    _ShardState.LOCAL
-                )  # also where it failed: readers then try, not wait
+                # also after a failure: readers then try again instead of waiting
+                self._shard_states[shard_id] = _ShardState.LOCAL
 
     def _reserve(self, num_bytes: int) -> int:
-        """Count bytes that are to come, once there is room; none are asked for a file that stands already."""
+        """Wait until there is room for `num_bytes` more, and count them as used; 0 if the file is there already."""
         while True:
             with self._cache_lock():
                 while (is_full := self._is_full_with(num_bytes)) and self._evict_one():
@@ -96,9 +95,9 @@ class LimitedCache(StreamingDataset):  # type: ignore[misc]
         return bool(self.cache_limit) and self.cache_limit < self.cache_usage + num_bytes
 
     def _evict_one(self) -> bool:
-        """Delete one file from a cache, never from a set that stands in place; False if all are in preparation.
+        """Delete one shard from a cache, never from a set that is read in place; False if all are in preparation.
 
-        What an earlier run left and this one has not used goes first.
+        Shards that an earlier run left and this one has not used go first.
         """
         states, times = self._shard_states.numpy(), self._shard_access_times.numpy()
         for shard_id in self._left_from_before:

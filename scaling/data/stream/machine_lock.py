@@ -1,8 +1,8 @@
 """A lock that all jobs of a machine share while they construct streaming data sets.
 
 StreamingDataset 0.13 numbers its shared-memory segments by probing for a free number and then creating it: of jobs
-that start together, some would die of FileExistsError.  The lock stands where the segments do, so that whoever can
-collide with a job, of any user and with any TMPDIR, waits for it.
+that start together, some would die of FileExistsError.  The lock is in the folder of the segments, so that all jobs
+that can collide share it, whatever their user and TMPDIR.
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ def one_at_a_time_on_this_machine(
         if is_local_leader:
             stream = stack.enter_context(os.fdopen(_open(lock)))
             fcntl.flock(stream, fcntl.LOCK_EX)
-            stack.callback(
-                fcntl.flock, stream, fcntl.LOCK_UN
-            )  # closing leaves it with a child forked meanwhile
+            # unlocked explicitly: closing would leave the lock with a child that was forked meanwhile
+            stack.callback(fcntl.flock, stream, fcntl.LOCK_UN)
         barrier()
         yield
         barrier()

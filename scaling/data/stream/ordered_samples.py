@@ -1,8 +1,8 @@
 """MosaicML's StreamingDataset, made to fail where it would hang or end early.
 
 A shard that cannot be prepared fails in streaming 0.13 inside a background thread: other workers wait for it for
-ever, or an epoch ends early without an exception. Here the thread leaves the failure to the first reader of a sample
-of that shard, who raises it.
+ever, or an epoch ends early without an exception.  Here whoever first reads a sample of that shard tries again and
+raises the failure.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DRAWS_PER_EPOCH = 1 << 22
 
 
 class Show(Protocol):
-    """From a stored sample to what a batch is made of."""
+    """Makes a showing of a stored sample."""
 
     def __call__(self, sample: dict[str, Any], *, sample_id: int, epoch: int) -> Showing: ...
 
@@ -46,7 +46,7 @@ class OrderedSamples(LimitedCache):
         self._show = show
         self._epoch = 0
         self._failures: dict[int, Exception] = {}  # of this process, by shard
-        # Likewise: found as long as its index says. What is fetched is verified then, and may be evicted at any time.
+        # Likewise, whether its size was checked; not of shards in a cache, which are verified when they are fetched.
         self._looked_at = self._is_cached.copy()
 
     def start_at(self, epoch: int, sample_in_epoch: int) -> None:
@@ -81,7 +81,7 @@ class OrderedSamples(LimitedCache):
         return showing
 
     def prepare_shard(self, shard_id: int, blocking: bool = True) -> None:
-        """Have the shard's file stand in its folder. Only the reader of a sample blocks, and is told of failures."""
+        """Make sure that the shard's file is there.  Only with `blocking`, as readers ask, wait and raise failures."""
         is_known = shard_id in self._failures or self._shard_states[shard_id] == _ShardState.LOCAL
         if not blocking and is_known:
             return  # streaming would take a file lock, for every sample

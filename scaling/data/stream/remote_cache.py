@@ -1,8 +1,8 @@
-"""The shards of one source: read where they stand, or fetched into a folder of this machine and verified there.
+"""The shards of one source: read in place, or fetched into a folder of this machine and verified there.
 
-What streaming 0.13 leaves open here: it verifies nothing that stands in a folder already, leaves a corrupt file in
-the cache where the next run reads it, waits for ever on a store that does not answer, and counts and evicts a
-user's own folder as if it were a cache.  One process per machine prepares a shard, once a run.
+This mends what streaming 0.13 does not handle: it does not verify files that are there already, leaves a corrupt file
+in the cache for the next run, waits for ever on a store that does not answer, and counts and evicts a user's own folder
+as if it were a cache.  One process per machine prepares a shard, once a run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from scaling.data.stream.lenient_reading import SizedReader
 from scaling.data.stream.shard_files import MAKE_AGAIN, DamagedShard, find_damage, read_index
 from scaling.data.stream.sources import StreamSource
 
-TRIALS = 2  # of a shard that comes damaged; a store that fails likewise is asked as often by streaming's retry
+# to fetch a shard that arrives damaged; streaming itself retries a store that fails
+TRIALS = 2
 
 _log = logging.getLogger(__name__)
 
@@ -81,18 +82,17 @@ class ShardStream(Stream):  # type: ignore[misc]
         return self._index.stat().st_size
 
     def set_up_local(self, shards: list[Any], cache_usage_per_shard: NDArray[np.int64]) -> None:
-        """Fill in the bytes that stand in the folder; of a data set in place that is all it has."""
+        """Fill in how many bytes of each shard are in the folder; a data set in place has them all."""
         for number, shard in enumerate(shards):
             raw = shard.raw_data
             if self.is_cached and shard.zip_data is not None:
-                self._path(shard.zip_data).unlink(
-                    missing_ok=True
-                )  # left by a job that was killed unpacking it
+                # left by a job that was killed unpacking it
+                self._path(shard.zip_data).unlink(missing_ok=True)
             stands = not self.is_cached or self._path(raw).is_file()
             cache_usage_per_shard[number] = raw.bytes if stands else 0
 
     def prepare_shard(self, shard: Any) -> int:
-        """Bytes added to the folder by making sure that the shard stands there, whole.
+        """Make sure that the shard is in the folder and intact; returns how many bytes that added.
 
         A damaged file, found or fetched, is deleted and fetched again once.  Raises DamagedShard.
         """
@@ -165,7 +165,7 @@ def fetch_index(source: StreamSource, target: Path, seconds: float) -> None:
 
 
 def within(seconds: float, work: Callable[[], object]) -> None:
-    """Do the work; TimeoutError when it takes longer, and it is then left alone: it may never return."""
+    """Do the work in a thread; TimeoutError if it takes longer, and the thread is then abandoned."""
     failures: list[BaseException] = []
 
     def attempt() -> None:

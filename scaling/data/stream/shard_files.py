@@ -1,16 +1,14 @@
-"""The shards that an index lists, and whether a shard's file is what it says."""
+"""Reads an index of shards, and checks a shard's file against it."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import xxhash
+from scaling.data.file_hashes import file_hashes
 
-READ_BYTES = 1 << 20
 MAKE_AGAIN = "Copy or convert the data set again; `scaling data check` names all that is damaged."
 
 
@@ -50,13 +48,5 @@ def _find_other_content(path: Path, hashes: Mapping[str, str]) -> str | None:
     if not hashes:
         return None
     name = "xxh64" if "xxh64" in hashes else min(hashes)
-    found = _hash_file(path, name)
+    found = file_hashes(path, [name])[name]
     return None if found == hashes[name] else f"its {name} is {found}, its index says {hashes[name]}"
-
-
-def _hash_file(path: Path, name: str) -> str:
-    digest: Any = getattr(xxhash, name)() if hasattr(xxhash, name) else hashlib.new(name)
-    with open(path, "rb") as stream:
-        while block := stream.read(READ_BYTES):
-            digest.update(block)
-    return str(digest.hexdigest())

@@ -14,8 +14,10 @@ class StreamSource:
     """One MDS data set."""
 
     local: Path  # its folder, or for a remote one the folder of this machine that keeps shards
-    remote: str | None = None  # URL of its folder: s3://, gs://, oci://, azure://, file://, ... or a plain path
-    proportion: float = 1.0  # weight among the sources: its samples over all samples is this over the sum of all
+    # URL of its folder: s3://, gs://, oci://, azure://, file://, ... or a plain path
+    remote: str | None = None
+    # weight among the sources: its samples over all samples is this over the sum of all
+    proportion: float = 1.0
 
     @property
     def remote_folder(self) -> str | None:

@@ -1,7 +1,7 @@
 """Which shards a point reads: all of a source, or the first that hold as many samples as it may see.
 
-A point's own small index gives nested subsets (a larger budget's shards begin with a smaller one's), and a plan of
-the epoch whose memory is in proportion to the point and not to the data set.
+An index of its own per point makes subsets nested (those of a larger budget begin with those of a smaller one) and
+keeps the memory of streaming's epoch plan proportional to the point's samples rather than to the data set.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The training stream: MDS shards -> this rank's share of every global batch, in one order for any world size.
+"""The training stream: this rank's share of every global batch, in one order for any number of ranks.
 
-MosaicML's StreamingDataset gives the order. What surrounds it, here and in `ordered_samples` and `remote_cache`, are
-its measured pitfalls (streaming 0.13): the position is set explicitly before each epoch (a resume at an epoch's end
-would yield an empty one), batches are counted against the plan, workers have a timeout, and data sets of one machine
-are constructed under a lock (see `machine_lock`).
+MosaicML's StreamingDataset gives the order.  The code around it, here and in `ordered_samples` and `remote_cache`,
+avoids its measured pitfalls (streaming 0.13): the position is set explicitly before each epoch (a resume at an epoch's
+end would yield an empty one), batches are counted against the plan, workers have a timeout, and data sets of one
+machine are constructed under a lock (see `machine_lock`).
 
 The id of a sample, as the ledger counts it, is its place among the samples of all sources, one source after another,
 each cut to the point's unique samples; of one source alone, its place in the data set.
@@ -36,7 +36,8 @@ CANONICAL_NODES = 8
 """The order is drawn as if there were this many machines, so that it does not depend on how many there are."""
 
 SHUFFLE_BLOCK = 1 << 18  # samples; streaming's own default for few canonical nodes
-FETCHES_PER_TIMEOUT = 3  # an attempt to fetch a shard may take this part of the workers' timeout, and so is named
+# one attempt to fetch a shard may take a third of the workers' timeout, so that its error names the shard
+FETCHES_PER_TIMEOUT = 3
 
 
 class DataExhausted(RuntimeError):
@@ -53,7 +54,8 @@ class StreamSettings:
     image_size: int
     augmentation: Augmentation
     captions: CaptionSettings
-    unique_samples: int = 0  # the first shards that hold as many, of all sources in proportion; 0 = everything
+    # the first shards that hold as many, of all sources in proportion; 0 = everything
+    unique_samples: int = 0
     cache_limit: int | None = None  # bytes that the shards of all remotes may take on this machine
     shuffle_algorithm: str = "py1e"
     bad_samples: BadSamples = "skip"
@@ -125,7 +127,7 @@ class TrainingStream:
         )
 
     def _count_steps_per_epoch(self) -> int:
-        """Whole global batches in an epoch, short of the last CANONICAL_NODES samples: some repeat others there.
+        """Whole global batches in an epoch, without its last CANONICAL_NODES samples, some of which are repeats.
 
         Each canonical node orders its part of the samples; streaming fills the parts that are one sample shorter.
         """
@@ -178,7 +180,9 @@ class TrainingStream:
 
 def _check(settings: StreamSettings, num_ranks: int) -> None:
     if settings.global_batch % num_ranks:
-        raise ValueError(f"global_batch ({settings.global_batch:,}) does not divide over {num_ranks} ranks.")
+        raise ValueError(
+            f"global_batch ({settings.global_batch:,}) does not divide over {num_ranks} ranks: change one of them."
+        )
     if settings.shuffle_algorithm not in SHUFFLE_ALGORITHMS:
         raise ValueError(
             f"shuffle_algorithm {settings.shuffle_algorithm!r} is none of: {', '.join(SHUFFLE_ALGORITHMS)}."

@@ -25,8 +25,8 @@ from scaling.sweep.field_types import TOKENIZERS
 NUM_BYTE_TOKENS = 512  # 256 bytes, alone and as the end of a word
 NUM_SPECIAL_TOKENS = 2  # start and end of text, the two highest ids
 CACHED_WORDS = 65_536  # words whose merges are remembered; the reference remembers every word it ever saw
-# open_clip.tokenizer.SimpleTokenizer.pat without its special tokens, and run by the same library: the Unicode
-# tables of the Rust one differ in what is a letter.
+# open_clip.tokenizer.SimpleTokenizer.pat without its special tokens, and run by the same library, because the Rust
+# one's Unicode tables differ in what counts as a letter.
 WORDS = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+", regex.IGNORECASE)
 
 
@@ -58,7 +58,7 @@ def load_clip_bpe(name: str) -> ClipTokenizer:
 
     Raises ValueError when open_clip, which ships the vocabulary, is not installed.
     """
-    # Loading data already runs one process per core; threads in each would fight, and cannot follow a fork.
+    # Loading data already runs one process per core; threads would compete for the cores and do not survive a fork.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     size = TOKENIZERS[name]
     merges = _read_merges(_vocabulary_file())[: size - NUM_BYTE_TOKENS - NUM_SPECIAL_TOKENS]

@@ -54,7 +54,7 @@ def load_hub_tokenizer(choice: TokenizerChoice) -> JsonTokenizer:
 
     Raises ValueError when there is neither, saying how to get one.
     """
-    # Loading data already runs one process per core; threads in each would fight, and cannot follow a fork.
+    # Loading data already runs one process per core; threads would compete for the cores and do not survive a fork.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if choice.vocabulary is not None:
         return JsonTokenizer(choice, tokenizer_file(choice.name, choice.vocabulary))

@@ -28,6 +28,6 @@ _WORD = re.compile(r"\w+(?:['-]\w+)*")
 
 
 def without_stop_words(caption: str) -> str:
-    """The cleaned caption with its stop words taken out; all else stays, punctuation too."""
+    """The cleaned caption without its stop words; punctuation stays."""
     kept = _WORD.sub(lambda match: "" if match[0] in STOP_WORDS else match[0], caption)
     return " ".join(kept.split())

@@ -1,4 +1,4 @@
-"""Captions -> token ids, rows of them for a text tower, sets of them as labels."""
+"""Tokenizers by name; rows of token ids for a text tower, and sets of them as labels."""
 
 from __future__ import annotations
 

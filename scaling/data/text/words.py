@@ -61,7 +61,7 @@ def available_analysis() -> Analysis:
 
 
 class WordTokenizer(CaptionTokenizer):
-    """Captions to the indices of their words in a word vocabulary; all other words are passed over."""
+    """Turns captions into the indices of their words in a word vocabulary; other words are ignored."""
 
     reads_whole_captions = True
 

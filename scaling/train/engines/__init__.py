@@ -12,10 +12,8 @@ from scaling.train.engines.protocol import Engine, EngineSettings
 ENGINES = {
     "deepspeed": ("scaling.train.engines.deepspeed", "DeepSpeedEngine"),
     "fsdp": ("scaling.train.engines.fsdp", "FsdpEngine"),
-    "plain": (
-        "scaling.train.engines.plain",
-        "PlainEngine",
-    ),  # the reference, on one rank: no sweep can ask for it
+    # the reference, on one rank: no sweep can ask for it
+    "plain": ("scaling.train.engines.plain", "PlainEngine"),
 }
 
 

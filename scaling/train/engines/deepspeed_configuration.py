@@ -12,7 +12,8 @@ PERSISTENT_ELEMENTS = 100_000
 """Parameters up to this size stay whole on every rank in stage 3; DeepSpeed's default. Above 0, or what an objective
 changes after a step (a logit scale) would not be there to be changed."""
 
-LIVE_ELEMENTS = 1_000_000_000  # gathered at once, and far enough apart to be released between uses; DeepSpeed's default
+# gathered at once, and far enough apart to be released between uses; DeepSpeed's default
+LIVE_ELEMENTS = 1_000_000_000
 SUB_GROUP_ELEMENTS = 1_000_000_000  # that AdamW steps at once in stage 3; DeepSpeed's default
 
 
@@ -42,9 +43,8 @@ def configuration(
         "gradient_allreduce_op": "mean",
         "prescale_gradients": False,
         "gradient_predivide_factor": 1.0,
-        "timers": {
-            "throughput": {"enabled": False, "synchronized": False}
-        },  # waits for the device in every step
+        # waits for the device in every step
+        "timers": {"throughput": {"enabled": False, "synchronized": False}},
         "steps_per_print": 2**31 - 1,
         "wall_clock_breakdown": False,
     }

@@ -88,7 +88,9 @@ class FsdpEngine(CallsStages):
     def take_over(self, optimizer_steps: int) -> None:
         self._reshard()
         self._copy.clear()
-        assert not self._num_backwards, "between steps only: FSDP2 keeps whole gradients until the last micro-batch"
+        assert (
+            not self._num_backwards
+        ), "between steps only: FSDP2 keeps whole gradients until the last micro-batch"
         discard_counted_statistics(self.objective)
         set_steps(self._optimizer, optimizer_steps)
         self.optimizer_steps = optimizer_steps

@@ -73,9 +73,8 @@ class Shard:
             stride=ours.stride(),
         )
         whole = on_device.full_tensor()
-        return (
-            whole.clone() if ours.device_mesh[SHARD].size() == 1 else whole
-        )  # one rank's is the live tensor
+        # one rank's is the live tensor
+        return whole.clone() if ours.device_mesh[SHARD].size() == 1 else whole
 
 
 def shards_of(objective: nn.Module) -> list[Shard]:

@@ -78,9 +78,8 @@ class PlainEngine(CallsStages):
         return self.objective
 
     def weights(self) -> dict[str, Tensor]:
-        return {
-            name: value.detach().cpu().clone() for name, value in self.objective.state_dict().items()
-        }  # cloned: on a CPU, cpu() is the live tensor
+        # cloned: on a CPU, cpu() is the live tensor
+        return {name: value.detach().cpu().clone() for name, value in self.objective.state_dict().items()}
 
     def close(self) -> None:
         """Nothing outlives it."""

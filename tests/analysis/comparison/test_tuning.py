@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.comparison.tuning import equal_budget, expected_best, expected_gain, tuning_budget
+from analysis.comparison.tuning import equal_budget, expected_best, tuning_budget
 
 
 def runs(**settings: int) -> pd.DataFrame:
@@ -64,16 +64,6 @@ def test_correcting_gives_both_the_best_of_the_smaller_number() -> None:
     assert corrected["superclass", "S/16"] == pytest.approx(0.435)  # the mean of the eight: the best of one
     assert corrected["clip", "S/16"] == pytest.approx(0.4)
     assert len(table) == 4
-
-
-def test_the_best_of_eight_looks_like_a_seventh_less_compute() -> None:
-    """Half a point of run noise, at an identical law of exponent 0.15 to 0.2: a 1.13-1.15x advantage."""
-    gain = expected_gain(8, 0.005)
-    assert gain / 0.005 == pytest.approx(1.4236, abs=1e-4)  # expected maximum of eight standard normals
-    assert expected_gain(1, 0.005) == 0
-    error, exponent = 0.35, 0.16
-    looks_like = (error / (error - gain)) ** (1 / exponent)
-    assert 1.13 < looks_like < 1.15
 
 
 def test_a_table_without_settings_says_what_it_lacks() -> None:

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from analysis.design.assumed import assumed_beliefs, with_noise
+from analysis.design.assumed import assumed_beliefs
 from analysis.design.beliefs import Beliefs
 from analysis.design.cells import Cell, Design, Runs
 from analysis.design.noise import PRIOR_NOISE, Noise
@@ -25,7 +25,7 @@ SMALL_NOISE = Noise(cell=6e-5, run=4e-5, shared=1.0)
 @pytest.mark.parametrize("name", ["3 x 3", "3 x 3, 2 seeds", "triangle", "4 x 5"])
 @pytest.mark.parametrize("shared", [0.0, 1.0])
 def test_with_little_noise_the_expected_spread_is_that_of_simulated_studies(name: str, shared: float) -> None:
-    beliefs = with_noise(assumed_beliefs(), dataclasses.replace(SMALL_NOISE, shared=shared))
+    beliefs = dataclasses.replace(assumed_beliefs(), noise=dataclasses.replace(SMALL_NOISE, shared=shared))
     design = SHAPES[name].design
     found = simulate(beliefs, design, COMPUTE, num_studies=600)
     assert float(np.std(found.log_ratio_R)) == pytest.approx(
@@ -44,7 +44,7 @@ def test_with_realistic_noise_it_is_within_twenty_percent_for_shapes_that_determ
 
 
 def test_the_spread_is_that_of_least_squares_run_by_run() -> None:
-    beliefs = with_noise(assumed_beliefs(), Noise(cell=0.005, run=0.003, shared=0.4))
+    beliefs = dataclasses.replace(assumed_beliefs(), noise=Noise(cell=0.005, run=0.003, shared=0.4))
     cells = SHAPES["3 x 5"].design.cells
     runs = {cell: Runs(studied=1 + row % 2, rival=1 + row % 3) for row, cell in enumerate(cells)}
     found = precision(beliefs, Design(runs=runs), COMPUTE)
@@ -76,7 +76,9 @@ def test_noise_that_the_objectives_share_cancels() -> None:
     design = SHAPES["triangle"].design
     spread = {
         shared: precision(
-            with_noise(assumed_beliefs(), Noise(cell=0.006, run=0.0, shared=shared)), design, COMPUTE
+            dataclasses.replace(assumed_beliefs(), noise=Noise(cell=0.006, run=0.0, shared=shared)),
+            design,
+            COMPUTE,
         ).spread
         for shared in (0.0, 0.5, 1.0)
     }
@@ -85,7 +87,7 @@ def test_noise_that_the_objectives_share_cancels() -> None:
 
 
 def test_two_seeds_halve_the_variance_that_comes_from_runs() -> None:
-    beliefs = with_noise(assumed_beliefs(), Noise(cell=0.0, run=0.004, shared=1.0))
+    beliefs = dataclasses.replace(assumed_beliefs(), noise=Noise(cell=0.0, run=0.004, shared=1.0))
     one, two = (
         precision(beliefs, SHAPES[name].design, COMPUTE).spread for name in ("3 x 3", "3 x 3, 2 seeds")
     )

@@ -124,9 +124,8 @@ def test_a_refused_comparison_says_why_in_an_empty_panel(comparison: Comparison)
 def test_the_difference_names_who_is_better_on_either_side_of_0(comparison: Comparison) -> None:
     drawing = difference_versus_compute(comparison, LOOKS)
     heights = {text.get_text(): text.xy[1] for text in drawing.figure.axes[0].texts}
-    assert (
-        heights["clip better"] > 0 > heights["superclass better"]
-    )  # difference = superclass - clip, of an error
+    # difference = superclass - clip, of an error
+    assert heights["clip better"] > 0 > heights["superclass better"]
 
 
 def test_computes_at_which_the_errors_are_not_told_apart_are_marked_on_0(comparison: Comparison) -> None:

@@ -137,9 +137,8 @@ def test_the_bottoms_of_valleys_lie_below_their_curves_and_among_the_towers(stud
 def test_the_surface_of_a_valley_spends_the_compute_of_its_level(study: MetricStudy) -> None:
     data = isoflop_valleys(study, isoflop_levels(study)).data
     side = study.sides["clip"]
-    curve = data.query("kind == 'surface' and objective == 'clip' and train_flops == 3e19").iloc[
-        0
-    ]  # the smallest tower
+    # the smallest tower
+    curve = data.query("kind == 'surface' and objective == 'clip' and train_flops == 3e19").iloc[0]
     samples = 3e19 / side.menu.flops_per_sample_T.min()
     expected = float(side.fit.found.predict(parameters=curve["parameters"], samples_seen=samples))
     assert curve["error"] == pytest.approx(expected, rel=1e-9)

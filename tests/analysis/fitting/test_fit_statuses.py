@@ -166,9 +166,8 @@ def test_the_robust_scale_is_the_standard_deviation_of_the_noise() -> None:
 def test_a_law_that_explains_less_than_a_constant_is_none() -> None:
     flops = np.geomspace(1e15, 1e21, 20)
     error_N = np.random.default_rng(1).choice([0.3, 0.9, 0.99], 20)
-    form = form_named(
-        "bounded_power_without_floor", ceiling=0.5
-    )  # of two classes: most errors are above guessing
+    # of two classes: most errors are above guessing
+    form = form_named("bounded_power_without_floor", ceiling=0.5)
     fit = fit_form(Observations.of(error_N, train_flops=flops), form, SQUARES)
     refused(fit, FitStatus.NOT_IDENTIFIED, "a constant error describes the points as well")
 

@@ -194,9 +194,8 @@ def test_laions_openclip_results_have_32_models_and_the_known_slope() -> None:
     assert largest["parameters"] == pytest.approx(632.08e6) and largest["error"] == pytest.approx(1 - 0.77972)
     laion = imagenet[imagenet["objective"] != "CLIP-WIT"]
     slope = np.polyfit(np.log(laion["train_flops"]), np.log(laion["error"]), 1)[0]
-    assert slope == pytest.approx(
-        -0.1012, abs=5e-5
-    )  # least squares through all points, in any unit of compute
+    # least squares through all points, in any unit of compute
+    assert slope == pytest.approx(-0.1012, abs=5e-5)
 
 
 def test_laions_comparison_tells_the_objectives_by_the_name_of_the_model(tmp_path: Path) -> None:

@@ -139,7 +139,8 @@ def test_an_unknown_parameter_is_refused() -> None:
         profile(fit, "alpha")
 
 
-BASE = {  # Muennighoff 2023, table of the base law: logarithms of A, B, E, and the one exponent of both terms
+# Muennighoff 2023, table of the base law: logarithms of A, B, E, and the one exponent of both terms
+BASE = {
     "scale_parameters": math.exp(6.255414),
     "scale_samples_seen": math.exp(7.3049974),
     "exponent_parameters": 0.3526596,

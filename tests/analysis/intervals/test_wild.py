@@ -41,9 +41,8 @@ def test_the_interval_of_an_exponent_is_cr2_with_satterthwaites_t() -> None:
     fit = power_fit()
     refits = refit(fit, num_refits=8000)
     assert refits.clusters is not None
-    se = np.sqrt(refits.clusters.covariance()[1, 1]) * fit.found.value(
-        EXPONENT
-    )  # held to a direct formula apart
+    # held to a direct formula apart
+    se = np.sqrt(refits.clusters.covariance()[1, 1]) * fit.found.value(EXPONENT)
     interval = refits.interval(exponent)
     freedom = float(refits.degrees_of_freedom(exponent)[0])
     assert 1 < freedom < 9

@@ -43,10 +43,8 @@ def test_of_two_power_laws_the_ratio_is_their_distance_and_leaving_a_point_out_m
     rival = [0.6 * (value / 1e20) ** -0.2 for value in COMPUTE]
     studied = [0.6 * (2 * value / 1e20) ** -0.2 for value in COMPUTE]
     found = three_points(pairs_of(studied, rival), "top1")
-    assert [compute for compute, _ in found.ratios] == [
-        4e20,
-        1e21,
-    ]  # the rival's least compute is out of range
+    # the rival's least compute is out of range
+    assert [compute for compute, _ in found.ratios] == [4e20, 1e21]
     assert [ratio for _, ratio in found.ratios] == pytest.approx([0.5, 0.5])
     assert found.studied.slopes == pytest.approx((0.2, 0.2))
     assert all(out.predicted == pytest.approx(out.error) for out in found.studied.left_out)

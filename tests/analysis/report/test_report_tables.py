@@ -18,6 +18,7 @@ from analysis.report.efficiency import efficiency_table
 from analysis.report.runs import cost_table, warnings_of
 from scaling.records import RunDirectory
 
+# seconds of a run, an hour together
 GOODPUT = {
     "initialisation": 360.0,
     "productive": 2700.0,
@@ -25,7 +26,7 @@ GOODPUT = {
     "checkpoint": 36.0,
     "evaluation": 144.0,
     "lost": 180.0,
-}  # an hour
+}
 
 
 def measure(folder: SweepFolder, run_id: str, **faults: Any) -> None:

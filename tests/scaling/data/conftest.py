@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 HEADER = "  1 This stands where the licence does: WordNet 3.0 Copyright 2006 by Princeton University.  \n"
-SYNSETS = (  # the lemmas of each
+# the lemmas of each
+SYNSETS = (
     ("dog", "domestic_dog"),
     ("mouse",),
     ("church",),

@@ -18,8 +18,8 @@ from scaling.data.checking.check import check_set, find_sets
 from scaling.data.checking.command import check
 from scaling.data.conversion.convert import convert
 from scaling.data.conversion.settings import ConversionSettings
-from scaling.data.indexed import preflight
 from scaling.data.shards import IMAGE_TEXT_COLUMNS, merge_indexes, write_shards
+from scaling.data.verified_shards import preflight
 
 NUM_SAMPLES = 30
 

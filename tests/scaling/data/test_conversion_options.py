@@ -15,8 +15,9 @@ from scaling.data.conversion import shuffled_sets
 from scaling.data.conversion.convert import convert
 from scaling.data.conversion.settings import ConversionSettings
 from scaling.data.conversion.shuffled_sets import UNSHUFFLED
-from scaling.data.indexed import IndexedDataset, preflight
+from scaling.data.indexed import IndexedDataset
 from scaling.data.manifest import read_set_manifest
+from scaling.data.verified_shards import preflight
 
 NUM_SAMPLES = 40
 

@@ -1,64 +1,30 @@
-"""Webdataset tars become MDS shards: nothing altered, everything left out is counted, a re-run continues."""
+"""Webdataset tars become MDS shards: nothing altered, and everything left out is counted."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import json
 import shutil
-import subprocess
-import sys
 import tarfile
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image, ImageFile
-from streaming.base.format.mds import MDSWriter
+from PIL import ImageFile
+from tar_samples import image, pairs, read, write_tar
 
-from scaling.data.conversion import convert
-from scaling.data.conversion.convert import convert_tars
-from scaling.data.indexed import IndexedDataset, preflight
+from scaling.data.conversion import convert as conversion
+from scaling.data.conversion.convert import convert
+from scaling.data.indexed import IndexedDataset
 from scaling.data.shards import IMAGE_TEXT_COLUMNS
-from scaling.records import WriteError
-
-
-def image(number: int = 0, kind: str = "JPEG") -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", (12 + number % 5, 10), (number * 7 % 256, 30, 200)).save(stream, kind)
-    return stream.getvalue()
-
-
-def write_tar(path: Path, members: Iterable[tuple[str, bytes | str]]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as tar:
-        for name, content in members:
-            data = content.encode() if isinstance(content, str) else content
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return path
-
-
-def pairs(first: int, count: int) -> list[tuple[str, bytes | str]]:
-    return [
-        member
-        for number in range(first, first + count)
-        for member in ((f"{number:06d}.jpg", image(number)), (f"{number:06d}.txt", f"caption {number}"))
-    ]
-
-
-def read(folder: Path) -> list[dict[str, Any]]:
-    return list(IndexedDataset(folder))
+from scaling.data.verified_shards import preflight
 
 
 def test_images_captions_and_keys_come_through_unchanged(tmp_path: Path) -> None:
     write_tar(tmp_path / "src" / "00001.tar", pairs(3, 2))
     write_tar(tmp_path / "src" / "00000.tar", pairs(0, 3))
-    manifest = convert_tars(tmp_path / "src", tmp_path / "dst", progress=False)
+    manifest = convert(str(tmp_path / "src"), tmp_path / "dst", kind="tars", progress=False)
     assert read(tmp_path / "dst") == [
         {"jpg": image(number), "caption": f"caption {number}", "key": f"{number:06d}"} for number in range(5)
     ]
@@ -68,13 +34,13 @@ def test_images_captions_and_keys_come_through_unchanged(tmp_path: Path) -> None
 
 def test_one_tar_can_be_the_source(tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "only.tar", pairs(0, 2))
-    assert convert_tars(tar, tmp_path / "dst", progress=False).num_samples == 2
+    assert convert(str(tar), tmp_path / "dst", kind="tars", progress=False).num_samples == 2
 
 
 def test_train_and_val_become_two_sets(tmp_path: Path) -> None:
     write_tar(tmp_path / "src" / "train" / "0.tar", pairs(0, 3))
     write_tar(tmp_path / "src" / "val" / "0.tar", pairs(0, 1))
-    manifest = convert_tars(tmp_path / "src", tmp_path / "dst", progress=False)
+    manifest = convert(str(tmp_path / "src"), tmp_path / "dst", kind="tars", progress=False)
     assert {path.name: found.num_samples for path, found in manifest.sets.items()} == {
         "train": 3,
         "validation": 1,
@@ -86,7 +52,7 @@ def test_tars_beside_train_are_not_left_out_in_silence(tmp_path: Path) -> None:
     write_tar(tmp_path / "src" / "train" / "0.tar", pairs(0, 1))
     write_tar(tmp_path / "src" / "1.tar", pairs(0, 1))
     with pytest.raises(ValueError, match="has tars beside train"):
-        convert_tars(tmp_path / "src", tmp_path / "dst", progress=False)
+        convert(str(tmp_path / "src"), tmp_path / "dst", kind="tars", progress=False)
 
 
 def test_several_captions_come_along_with_the_main_one_first(tmp_path: Path) -> None:
@@ -96,7 +62,7 @@ def test_several_captions_come_along_with_the_main_one_first(tmp_path: Path) -> 
         ("b.jpg", image()), ("b.json", json.dumps({"caption": "only one"})),
         ("c.jpg", image()), ("c.json", json.dumps({"captions": ["first", "", "second"]})),
     ]  # fmt: skip
-    convert_tars(write_tar(tmp_path / "s.tar", members), tmp_path / "dst", progress=False)
+    convert(str(write_tar(tmp_path / "s.tar", members)), tmp_path / "dst", kind="tars", progress=False)
     samples = {sample["key"]: (sample["caption"], sample["captions"]) for sample in read(tmp_path / "dst")}
     assert samples == {
         "a": ("the cat", ["the cat", "a cat", "one cat"]),
@@ -111,7 +77,7 @@ def test_members_of_a_key_may_stand_apart_and_folders_are_part_of_the_key(tmp_pa
         ("x/1.txt", "one"), ("y/1.txt", "two"), ("z/3.txt", "three"),
         ("x/._1.jpg", b"finder"), ("x/1.cls", "7"),
     ]  # fmt: skip
-    convert_tars(write_tar(tmp_path / "s.tar", members), tmp_path / "dst", progress=False)
+    convert(str(write_tar(tmp_path / "s.tar", members)), tmp_path / "dst", kind="tars", progress=False)
     assert {sample["key"]: sample["caption"] for sample in read(tmp_path / "dst")} == {
         "x/1": "one", "y/1": "two", "z/3": "three",
     }  # fmt: skip
@@ -131,7 +97,9 @@ def test_every_unusable_sample_is_counted_by_its_reason(tmp_path: Path) -> None:
         ("i.jpg", image()), ("i.json", '{"caption": "half \\ud83d"}'),
         ("j.jpg", image(1)), ("j.txt", "first"), ("j.jpg", image(2)), ("j.txt", "second"),
     ]  # fmt: skip
-    manifest = convert_tars(write_tar(tmp_path / "s.tar", members), tmp_path / "dst", progress=False)
+    manifest = convert(
+        str(write_tar(tmp_path / "s.tar", members)), tmp_path / "dst", kind="tars", progress=False
+    )
     assert manifest.rejects == {
         "duplicate key": 1,
         "empty caption": 1,
@@ -158,7 +126,7 @@ def test_a_truncated_tar_gives_what_stands_before_the_cut(tmp_path: Path, cut: s
         "before the end mark": text.offset_data + 512,
     }[cut]
     tar.write_bytes(tar.read_bytes()[:keep])
-    manifest = convert_tars(tmp_path / "src", tmp_path / "dst", progress=False)
+    manifest = convert(str(tmp_path / "src"), tmp_path / "dst", kind="tars", progress=False)
     assert manifest.rejects["truncated tar"] == 1
     assert manifest.num_samples == (3 if cut == "in an image" else 4)
 
@@ -167,14 +135,14 @@ def test_a_file_that_is_no_tar_is_counted_and_the_others_converted(tmp_path: Pat
     write_tar(tmp_path / "src" / "0.tar", pairs(0, 2))
     (tmp_path / "src" / "1.tar").write_bytes(b"<html>403 Forbidden</html>" * 100)
     (tmp_path / "src" / "2.tar").write_bytes(b"")
-    manifest = convert_tars(tmp_path / "src", tmp_path / "dst", progress=False)
+    manifest = convert(str(tmp_path / "src"), tmp_path / "dst", kind="tars", progress=False)
     assert manifest.num_samples == 2 and manifest.rejects == {"unreadable tar": 2}
     assert len(read(tmp_path / "dst")) == 2
 
 
 def test_the_manifest_tells_the_source_and_the_content(tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "src" / "sub" / "0.tar", [*pairs(0, 2), ("x.txt", "no image")])
-    convert_tars(tmp_path / "src", tmp_path / "dst", progress=False)
+    convert(str(tmp_path / "src"), tmp_path / "dst", kind="tars", progress=False)
     manifest = json.loads((tmp_path / "dst" / "manifest.json").read_text())
     assert manifest == {
         "num_samples": 2,
@@ -205,7 +173,7 @@ def test_the_manifest_tells_the_source_and_the_content(tmp_path: Path) -> None:
 def test_of_a_large_source_every_header_is_read_some_images_are_decoded_and_all_that_look_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convert, "SMALL_BYTES", 0)
+    monkeypatch.setattr(conversion, "SMALL_BYTES", 0)
     decoded: list[Any] = []
     load = ImageFile.ImageFile.load
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: (decoded.append(self), load(self))[1])
@@ -216,130 +184,17 @@ def test_of_a_large_source_every_header_is_read_some_images_are_decoded_and_all_
         ("bad.jpg", b"no"),
         ("bad.txt", "not this"),
     ]
-    tar = write_tar(tmp_path / "s.tar", [*pairs(0, convert.DECODE_EVERY + 1), *padded, *torn])
-    manifest = convert_tars(tar, tmp_path / "dst", progress=False)
+    tar = write_tar(tmp_path / "s.tar", [*pairs(0, conversion.DECODE_EVERY + 1), *padded, *torn])
+    manifest = convert(str(tar), tmp_path / "dst", kind="tars", progress=False)
     assert manifest.rejects == {"truncated image": 1, "undecodable image": 1}
-    assert manifest.num_samples == convert.DECODE_EVERY + 2
+    assert manifest.num_samples == conversion.DECODE_EVERY + 2
     assert len(decoded) == 3, "the first, the seventeenth and the torn one"
-    assert next(iter(manifest.sets.values())).decode_every == convert.DECODE_EVERY
-
-
-def test_several_processes_make_the_same_set_as_one(tmp_path: Path) -> None:
-    for number in range(3):
-        write_tar(tmp_path / "src" / f"{number}.tar", pairs(10 * number, 4))
-    convert_tars(tmp_path / "src", tmp_path / "one", workers=1, progress=False)
-    convert_tars(tmp_path / "src", tmp_path / "two", workers=2, progress=False)
-    assert (tmp_path / "one" / "manifest.json").read_bytes() == (
-        tmp_path / "two" / "manifest.json"
-    ).read_bytes()
-    assert read(tmp_path / "one") == read(tmp_path / "two")
-
-
-def test_a_rerun_skips_finished_tars_and_redoes_the_interrupted_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number in range(2):
-        write_tar(tmp_path / "src" / f"{number}.tar", pairs(10 * number, 3))
-    convert_tars(tmp_path / "src", tmp_path / "whole", progress=False)
-    convert_tars(tmp_path / "src", tmp_path / "dst", progress=False)
-    (tmp_path / "dst" / "index.json").unlink()
-    (tmp_path / "dst" / "manifest.json").unlink()
-    (tmp_path / "dst" / "part-00001").rename(tmp_path / "dst" / "part-00001.tmp")  # as a kill leaves it
-    (tmp_path / "dst" / "part-00001.tmp" / "shard.00000.mds").write_bytes(b"half a shard")
-    written: list[str] = []
-    write_part = convert.write_part
-    monkeypatch.setattr(
-        convert, "write_part", lambda job: (written.append(job.group.name), write_part(job))[1]
-    )
-    convert_tars(tmp_path / "src", tmp_path / "dst", progress=False)
-    assert written == ["1.tar"]
-    assert read(tmp_path / "dst") == read(tmp_path / "whole")
-    assert sorted(path.name for path in (tmp_path / "dst").iterdir()) == [
-        "index.json", "manifest.json", "part-00000", "part-00001",
-    ]  # fmt: skip
-
-
-def test_a_changed_source_is_refused_and_not_mixed_with_the_old_one(tmp_path: Path) -> None:
-    write_tar(tmp_path / "src" / "1.tar", pairs(0, 2))
-    convert_tars(tmp_path / "src", tmp_path / "dst", progress=False)
-    write_tar(tmp_path / "src" / "0.tar", pairs(5, 2))
-    with pytest.raises(ValueError, match="part-00000 was made from 1.tar .* source has changed"):
-        convert_tars(tmp_path / "src", tmp_path / "dst", progress=False)
-
-
-def test_a_full_disk_is_a_write_error_and_the_next_run_continues(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tar = write_tar(tmp_path / "s.tar", pairs(0, 2))
-
-    def no_space(self: MDSWriter) -> None:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(MDSWriter, "flush_shard", no_space)
-        with pytest.raises(WriteError, match="No space left on device.*to continue"):
-            convert_tars(tar, tmp_path / "dst", progress=False)
-    assert not (tmp_path / "dst" / "part-00000").exists()
-    assert convert_tars(tar, tmp_path / "dst", progress=False).num_samples == 2
-
-
-@pytest.mark.slow
-def test_a_killed_conversion_leaves_no_process_behind_and_is_continued(tmp_path: Path) -> None:
-    for number in range(30):
-        write_tar(tmp_path / "src" / f"{number:02d}.tar", pairs(100 * number, 60))
-    code = (
-        "from pathlib import Path; from scaling.data.conversion.convert import convert_tars\n"
-        f"if __name__ == '__main__': convert_tars(Path({str(tmp_path / 'src')!r}), "
-        f"Path({str(tmp_path / 'dst')!r}), workers=2, progress=False)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
-    wait_until(lambda: any((tmp_path / "dst").glob("part-*")))
-    process.kill()
-    process.wait()
-    wait_until(lambda: not session_members(process.pid))
-    finished = len(list((tmp_path / "dst").glob("part-?????")))
-    assert finished < 30
-    assert convert_tars(tmp_path / "src", tmp_path / "dst", progress=False).num_samples == 30 * 60
-
-
-def session_members(leader: int) -> list[int]:
-    """The processes of the session that `leader` opened."""
-    members = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # it ended meanwhile
-            fields = stat.read_text().rpartition(")")[2].split()
-            if int(fields[3]) == leader and fields[0] != "Z":
-                members.append(int(stat.parent.name))
-    return members
-
-
-def wait_until(happened: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.01)
-
-
-@pytest.mark.parametrize("place", ["dst", "dst/train"])
-def test_a_destination_that_holds_something_else_is_left_alone(tmp_path: Path, place: str) -> None:
-    write_tar(tmp_path / "src" / "train" / "0.tar", pairs(0, 1))
-    (tmp_path / place).mkdir(parents=True)
-    (tmp_path / place / "thesis.tex").write_text("years of work")
-    with pytest.raises(ValueError, match="already holds thesis.tex"):
-        convert_tars(tmp_path / "src", tmp_path / "dst", progress=False)
-    assert list((tmp_path / place).iterdir()) == [tmp_path / place / "thesis.tex"]
-
-
-def test_a_destination_that_cannot_be_written_is_said_before_anything_is_read(tmp_path: Path) -> None:
-    tar = write_tar(tmp_path / "s.tar", pairs(0, 1))
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(WriteError, match="cannot be written"):
-        convert_tars(tar, tmp_path / "file" / "dst", progress=False)
+    assert next(iter(manifest.sets.values())).decode_every == conversion.DECODE_EVERY
 
 
 def test_a_missing_source_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nowhere does not exist"):
-        convert_tars(tmp_path / "nowhere", tmp_path / "dst")
+        convert(str(tmp_path / "nowhere"), tmp_path / "dst", kind="tars")
     assert not (tmp_path / "dst").exists()
 
 
@@ -347,19 +202,19 @@ def test_a_source_without_tars_is_told_what_it_should_hold(tmp_path: Path) -> No
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "0.tar.gz").touch()
     with pytest.raises(ValueError, match="holds no .tar file.*000000.jpg"):
-        convert_tars(tmp_path / "src", tmp_path / "dst")
+        convert(str(tmp_path / "src"), tmp_path / "dst", kind="tars")
 
 
 def test_a_source_without_one_usable_sample_says_why(tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "s.tar", [("a.jpg", image()), ("b.txt", "caption")])
     with pytest.raises(ValueError, match="not one usable image.*missing caption: 1, missing image: 1"):
-        convert_tars(tar, tmp_path / "dst", progress=False)
+        convert(str(tar), tmp_path / "dst", kind="tars", progress=False)
 
 
 def test_real_tars_come_through_whole(tmp_path: Path, shared_data: Callable[[str], Path]) -> None:
     source = shared_data("realpairs") / "val" / "00000.tar"
     shutil.copy(source, tmp_path)
-    manifest = convert_tars(tmp_path / "00000.tar", tmp_path / "dst", progress=False)
+    manifest = convert(str(tmp_path / "00000.tar"), tmp_path / "dst", kind="tars", progress=False)
     assert manifest.num_samples == 1_000 and manifest.rejects == {}
     sample = IndexedDataset(tmp_path / "dst")[123]
     with tarfile.open(source) as tar:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from scaling.data import indexed
-from scaling.data.indexed import STAMP, IndexedDataset, preflight
+from scaling.data import verified_shards
+from scaling.data.indexed import IndexedDataset
 from scaling.data.shards import IMAGE_TEXT_COLUMNS, write_shards
+from scaling.data.verified_shards import STAMP, preflight
 from scaling.records import WriteError
 
 SAMPLES = [
@@ -95,7 +96,7 @@ def test_preflight_reads_every_byte_once(folder: Path, monkeypatch: pytest.Monke
     first = preflight(folder)
     assert first.hashes == "verified"
     assert first.num_bytes == sum(shard.stat().st_size for shard in folder.glob("*.mds"))
-    monkeypatch.setattr(indexed, "_check_hash", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(verified_shards, "_check_hash", lambda *_: pytest.fail("read again"))
     assert preflight(folder).hashes == "verified before"
 
 
@@ -147,14 +148,15 @@ def test_preflight_verifies_a_read_only_set_and_says_that_no_stamp_was_kept(
     def refuse(path: Path, text: str) -> None:
         raise WriteError(f"{path}: not written (Read-only file system)")
 
-    monkeypatch.setattr(indexed, "write_atomically", refuse)
+    monkeypatch.setattr(verified_shards, "write_atomically", refuse)
     found = preflight(folder)
     assert found.hashes == "verified" and "Read-only" in found.reason
 
 
 def test_an_index_is_read_without_loading_torch(folder: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from scaling.data.indexed import IndexedDataset, preflight;"
+        "import sys; from pathlib import Path; from scaling.data.indexed import IndexedDataset;"
+        "from scaling.data.verified_shards import preflight;"
         f"preflight(Path({str(folder)!r})); print(len(IndexedDataset(Path({str(folder)!r}))));"
         "sys.exit('torch' in sys.modules)"
     )

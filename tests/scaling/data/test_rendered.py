@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from scaling.data.indexed import IndexedDataset, preflight
+from scaling.data.indexed import IndexedDataset
 from scaling.data.labelled import read_labelled_set
 from scaling.data.rendering.rendered import DifferentSettings, RenderSettings, render, rendered_sample
+from scaling.data.verified_shards import preflight
 from scaling.inputs.shard_index import read_shard_index
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from scaling.data.conversion import listed_files, saved_datasets, tables
+from scaling.data.conversion import csv_files, listed_files, parquet_files, saved_datasets
 from scaling.data.conversion.convert import convert
 from scaling.data.conversion.rows import Columns
 from scaling.data.conversion.sources import find_source
@@ -68,7 +68,7 @@ def test_a_csv_names_images_from_its_own_folder(delimiter: str, name: str, tmp_p
 def test_a_csv_is_split_at_its_rows_whatever_lines_they_span(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "ROWS_PER_GROUP", 3)
+    monkeypatch.setattr(csv_files, "ROWS_PER_GROUP", 3)
     paths = images(tmp_path / "src" / "p", 10)
     rows: list[dict[str, object]] = [
         {"image": path, "caption": "line\n" * number + "é" * number + "end"}
@@ -124,7 +124,7 @@ def test_parquet_holds_bytes_paths_or_both_and_lists_of_captions(
 ) -> None:
     pa = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
-    monkeypatch.setattr(tables, "ROWS_PER_GROUP", 4)
+    monkeypatch.setattr(parquet_files, "ROWS_PER_GROUP", 4)
     paths = images(tmp_path / "src" / "p", 2)
     cells = [
         {"bytes": picture(0), "path": None},

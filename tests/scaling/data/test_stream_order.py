@@ -58,9 +58,8 @@ def _plan(
     dataset._resume(dataset._unique_rank_world, epoch)
     dataset.batch_size = global_batch // (nodes * ranks)
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="Attempting to partition"
-        )  # places behind the last whole batch
+        # places behind the last whole batch
+        warnings.filterwarnings("ignore", message="Attempting to partition")
         plan = generate_work("random", dataset, World(nodes, ranks, workers, 0), epoch, step * global_batch)
     in_order = plan.transpose(3, 2, 0, 1, 4).reshape(-1, global_batch)  # batch, worker; node, rank, sample
     return [sorted(batch.tolist()) for batch in in_order[: stream._steps_per_epoch - step]]

@@ -46,7 +46,9 @@ def test_zero_shot_scores_are_those_of_the_shards(
     from_folder = zero_shot(context_of(clip, labelled=open_labelled_set(folder)))
     assert from_shards is not None and from_folder is not None
     assert from_folder.metrics == from_shards.metrics
-    assert from_folder.settings["labelled"] != from_shards.settings["labelled"], "the digest says which set it was"
+    assert (
+        from_folder.settings["labelled"] != from_shards.settings["labelled"]
+    ), "the digest says which set it was"
 
 
 def test_the_digest_changes_with_an_image(folder: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from living_processes import is_running
 
 from scaling.processes.residue import remove_allreduce_buffers
 
@@ -78,11 +79,11 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     assert parent.stdout is not None
     child = int(parent.stdout.readline().split()[1])
     time.sleep(3)
-    assert _is_running(child), "it waits, and would for ever"
+    assert is_running(child), "it waits, and would for ever"
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
     deadline = time.monotonic() + 30
-    while _is_running(child):
+    while is_running(child):
         assert time.monotonic() < deadline, "the child outlived its parent"
         time.sleep(0.1)
 
@@ -198,7 +199,7 @@ def test_a_stopped_child_takes_with_it_what_it_started(tmp_path: Path) -> None:
     play = Play(tmp_path, "family")
     (grandchild,) = map(int, Path(f"/proc/{play.child}/task/{play.child}/children").read_text().split())
     assert play.ask("stop") == ["stopped", "stopped with the other ranks"]
-    _wait_until(lambda: not _is_running(grandchild))
+    _wait_until(lambda: not is_running(grandchild))
     play.end()
 
 
@@ -210,7 +211,7 @@ def test_a_child_that_hangs_inside_a_library_call_does_not_outlive_its_parent_or
     """No thread of it can run, so that it cannot end itself."""
     play = Play(tmp_path, "hung")
     os.kill({"parent": play.parent.pid, "server": play.server}[victim], signal.SIGKILL)
-    _wait_until(lambda: not _is_running(play.child))
+    _wait_until(lambda: not is_running(play.child))
     if victim == "server":
         assert play.ask("poll") == ["killed", "rank 0 lost its fork server"]
         play.end()
@@ -226,13 +227,6 @@ def test_the_stacks_of_a_hung_child_can_be_read_and_it_lives_until_it_is_killed(
     assert play.ask("poll") is None
     assert play.ask("stop") == ["stopped", "stopped with the other ranks"]
     play.end()
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 COUNTS_DEVICES = """

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from living_processes import is_running
 
 SUPERVISOR = """
 import sys
@@ -70,13 +71,6 @@ def _wait_until(condition: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-def _is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2])
 def test_a_request_to_stop_reaches_the_ranks_alone_and_75_passes_through(
     number: signal.Signals, tmp_path: Path
@@ -88,7 +82,7 @@ def test_a_request_to_stop_reaches_the_ranks_alone_and_75_passes_through(
     assert status == 75, output
     assert output.count("rank got") == 1 and f"rank got {number.name}" in output
     assert "its worker lives" in output
-    assert not _is_running(supervised.worker)
+    assert not is_running(supervised.worker)
 
 
 def test_the_word_of_the_ranks_counts_when_the_launcher_cannot_pass_their_exit_status_on(
@@ -108,7 +102,7 @@ def test_ranks_that_do_not_obey_are_killed_after_a_second_interrupt(tmp_path: Pa
     supervised.process.send_signal(signal.SIGINT)
     status, output = supervised.end()
     assert status == 137 and output.count("rank got SIGINT") == 2
-    assert not _is_running(supervised.worker) and not _is_running(supervised.launcher)
+    assert not is_running(supervised.worker) and not is_running(supervised.launcher)
 
 
 def test_a_killed_supervisor_takes_its_launcher_with_it_so_that_the_ranks_notice(tmp_path: Path) -> None:
@@ -119,8 +113,8 @@ def test_a_killed_supervisor_takes_its_launcher_with_it_so_that_the_ranks_notice
     )
     supervised.process.kill()
     supervised.process.wait()
-    _wait_until(lambda: not _is_running(supervised.launcher))
-    assert _is_running(rank), "time for a checkpoint"
+    _wait_until(lambda: not is_running(supervised.launcher))
+    assert is_running(rank), "time for a checkpoint"
     for pid in (rank, supervised.worker):
         subprocess.run(["kill", "-KILL", str(pid)], check=True)
 

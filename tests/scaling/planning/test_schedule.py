@@ -112,9 +112,8 @@ def test_no_run_starts_before_the_one_that_it_branches_from_has_ended(
             assert starts[run] >= starts[before] + hours[before]
     assert schedule.hours == max(starts[run] + hours[run] for run in hours)
     assert schedule.at_least_hours - 1e-9 <= schedule.hours
-    assert (
-        schedule.hours <= (2 - 1 / num_jobs) * schedule.at_least_hours + 1e-9
-    )  # Graham's is of this bound too
+    # Graham's is of this bound too
+    assert schedule.hours <= (2 - 1 / num_jobs) * schedule.at_least_hours + 1e-9
     _check_critical(schedule.critical_path, starts, hours, schedule.hours)
 
 

@@ -136,9 +136,8 @@ def test_a_share_of_gradients_is_there_once_the_first_bucket_is_full(objective: 
 
     trained = sum(count_parameters(point.specification).values())
     whole, small = peak(trained), peak(1_000_000)
-    own = (
-        0 if objective == "clip" else 4 * (768 + 1) * point.vocabulary_size
-    )  # of the head's product, from forward on
+    # of the head's product, from forward on
+    own = 0 if objective == "clip" else 4 * (768 + 1) * point.vocabulary_size
     assert whole.gradients <= own and whole.communication == 2 * 4 * trained
     assert small.gradients == 4 * trained + own and small.communication == 2 * 4 * 1_000_000
 

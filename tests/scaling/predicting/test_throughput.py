@@ -14,9 +14,8 @@ from scaling.predicting.workload import workload_of
 from scaling.sweep.science import Science
 
 H100 = accelerator("h100_sxm")
-TOWER = (
-    21_666_048  # parameters of ViT-S/16, as timm counts them without its head, and the norm before its blocks
-)
+# parameters of ViT-S/16, as timm counts them without its head, and the norm before its blocks
+TOWER = 21_666_048
 HEAD = 2 * 384 + 385 * 49_408
 SMALL = TOWER + HEAD
 
@@ -54,9 +53,8 @@ def test_a_step_on_one_machine_takes_what_its_products_kernels_and_optimizer_tak
     per_sample = 3 * (12 * block + logits) + 2 * patches + scores_again
     products = 2048 * per_sample / (0.40 * 989.4e12)
     kernels = 8 * 12 * 60 * 5e-6  # of eight micro-batches of 256
-    optimizer = (
-        SMALL / 8 * (28 + 4 + 8) / 3.35e12
-    )  # seven numbers, the norm, the copy of weights that is read
+    # seven numbers, the norm, the copy of weights that is read
+    optimizer = SMALL / 8 * (28 + 4 + 8) / 3.35e12
     assert seconds(a_point(8)) == pytest.approx(products + kernels + optimizer, rel=1e-4)
 
 
@@ -91,7 +89,6 @@ def test_a_cpu_offloads_within_its_own_memory() -> None:
 def test_the_cards_of_a_machine_together_carry_what_one_of_its_ranks_sends() -> None:
     """Kernels take longer than this exchange, so that beside the computation it costs nothing."""
     after, beside = a_point(512, batch=512, overlap_communication=False), a_point(512, batch=512)
-    sent = (
-        (3 * 4 * SMALL + 2 * 8 * 49_409) * 511 / 512
-    )  # gradients all-reduced, weights gathered; counts of labels
+    # gradients all-reduced, weights gathered; counts of labels
+    sent = (3 * 4 * SMALL + 2 * 8 * 49_409) * 511 / 512
     assert seconds(after) - seconds(beside) == pytest.approx(sent / (8 * 50e9), rel=1e-4)

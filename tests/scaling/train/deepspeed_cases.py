@@ -26,7 +26,8 @@ def layouts(num_ranks: int) -> list[str]:
     return list(LAYOUTS) if num_ranks > 1 else list(ON_ONE_RANK)
 
 
-CASES = {  # the norms of all gradients are above what clips them, and those that nothing clips above 1
+# the norms of all gradients are above what clips them, and those that nothing clips above 1
+CASES = {
     "superclass": Case(micro_batch=4, learning_rate=1e-2),
     "accumulated": Case(micro_batch=2, gradient_clipping=0.5),
     "clip": Case(objective="clip", micro_batch=4),

@@ -250,7 +250,8 @@ def main(rank: int, num_ranks: int, port: int, folder: Path) -> None:
 
     from scaling.train.engines import deepspeed_configuration
 
-    deepspeed_configuration.PERSISTENT_ELEMENTS = 1  # so that stage 3 shards these small towers as it would large ones
+    # so that stage 3 shards these small towers as it would large ones
+    deepspeed_configuration.PERSISTENT_ELEMENTS = 1
     deepspeed.init_distributed(verbose=False)
     found = dict(scenarios(Runs(rank, num_ranks, folder)))
     if rank == 0:

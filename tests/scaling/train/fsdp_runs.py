@@ -30,7 +30,8 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 }
 """ZeRO stages, offloading, and a replica on every rank."""
 
-BOUND = 2.64  # below ln(1/0.07), where the logit scale starts: the first step is bounded, the second starts there
+# below ln(1/0.07), where the logit scale starts: the first step is bounded, the second starts there
+BOUND = 2.64
 
 CASES = {
     "superclass": Case(micro_batch=4, learning_rate=1e-2),

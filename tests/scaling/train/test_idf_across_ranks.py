@@ -59,9 +59,8 @@ def steps_of(rank: int, num_ranks: int, steps: list[int], state: Any) -> tuple[l
     per_rank = G // num_ranks
     for step in steps:
         counts = statistics.observe(global_batch(step).rows(rank * per_rank, (rank + 1) * per_rank))
-        shares = [
-            counts.share(num_ranks * num_parts) for num_parts in (1, 2, 2)
-        ]  # micro-batches, tried again
+        # micro-batches, tried again
+        shares = [counts.share(num_ranks * num_parts) for num_parts in (1, 2, 2)]
         divisors = [float(share.divisor) * share.num_parts for share in shares]
         weights = [share.label_weights_V for share in shares]
         assert all(weight is not None and torch.equal(weight, weights[0]) for weight in weights)

@@ -75,7 +75,13 @@ def parts_of(folder: Path) -> TrainingParts:
         "global_batch": CASE.global_batch,
         "samples_seen": NUM_STEPS * CASE.global_batch,
     }
-    science |= {"learning_rate": 0.1, "warmup_samples": 8, "schedule": "cosine", "decay_shape": "linear", "precision": "fp32"}
+    science |= {
+        "learning_rate": 0.1,
+        "warmup_samples": 8,
+        "schedule": "cosine",
+        "decay_shape": "linear",
+        "precision": "fp32",
+    }
     placement = {"checkpoint_every_samples": 0, "bad_samples_limit": 0.1, "num_ranks": 1, "zero_stage": 0}
     point: Any = types.SimpleNamespace(
         science=types.SimpleNamespace(**science),

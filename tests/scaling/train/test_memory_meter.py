@@ -46,9 +46,8 @@ def test_views_of_one_storage_are_counted_once_and_frozen_weights_have_no_gradie
 def test_a_shard_counts_with_its_part_only() -> None:
     memory = memory_by_class(Sharded(), zero_stage=3)
     assert memory.gradients == 8 * 4
-    assert (
-        memory.parameters == 8 * 4 and memory.optimizer_states == 2 * 8 * 4
-    )  # though one buffer holds all three
+    # though one buffer holds all three
+    assert memory.parameters == 8 * 4 and memory.optimizer_states == 2 * 8 * 4
 
 
 def test_offloaded_states_count_for_the_host(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,9 +81,8 @@ def test_a_row_tells_the_interval_since_the_last_one(tmp_path: Path, clock: Fake
     assert first["step"] == 2 and first["samples_seen"] == 2 * GLOBAL_BATCH
     assert (first["loss"], first["part"], second["loss"]) == (0.5, 1.0, 2.5)
     assert first["gradient_norm"] == 1.0 and first["learning_rate"] == 0.25
-    assert first["samples_per_second"] == pytest.approx(
-        2 * GLOBAL_BATCH / 7
-    )  # 3 + 1 + 3; the first wait is no stall
+    # 3 + 1 + 3; the first wait is no stall
+    assert first["samples_per_second"] == pytest.approx(2 * GLOBAL_BATCH / 7)
     assert first["data_wait_seconds"] == 1.0 and first["data_wait_share"] == pytest.approx(1 / 7)
     assert (first["step_seconds_p50"], first["step_seconds_p99"]) == (3.0, 4.0)
     assert first["model_flops_utilisation"] == pytest.approx(
