@@ -27,6 +27,7 @@ LOADS_NO_TORCH = (
     "scaling.planning",
     "model_zoo.hardware_counts",
     "model_zoo.optimizer_counts",
+    "model_zoo.phase_counts",
     "analysis",
 )
 

@@ -53,6 +53,29 @@ def binned_min(x: npt.ArrayLike, error: npt.ArrayLike, *, num_bins: int = 5, bey
     )
 
 
+def pareto_points(x: npt.ArrayLike, error: npt.ArrayLike) -> Best:
+    """Points that no other beats at equal or less x."""
+    x_N, error_N = _columns(x, error)
+    order = np.lexsort((error_N, x_N))
+    before_N = np.concatenate([[np.inf], np.minimum.accumulate(error_N[order])[:-1]])
+    kept = order[error_N[order] < before_N]
+    return Best(x_B=x_N[kept], error_B=error_N[kept])
+
+
+def pareto_bins(x: npt.ArrayLike, error: npt.ArrayLike, *, factor: float = 2.0) -> Best:
+    """The least error of each bin of x that spans `factor`, where the point lies, if no cheaper bin beats it.
+
+    The naive frontier of Nezhurina 2025, with bins counted from the smallest x.
+    """
+    x_N, error_N = _columns(x, error)
+    if not factor > 1:
+        raise ValueError(f"factor {factor} is above 1.")
+    bin_N = np.floor(np.log(x_N / x_N.min()) / np.log(factor) + 1e-9).astype(np.int64)
+    best = [np.flatnonzero(bin_N == index) for index in np.unique(bin_N)]
+    rows = np.asarray([rows[np.argmin(error_N[rows])] for rows in best])
+    return pareto_points(x_N[rows], error_N[rows])
+
+
 def log_log_line(x: npt.ArrayLike, error: npt.ArrayLike) -> LogLine:
     """Ordinary least squares of log error on log x."""
     x_N, error_N = _columns(x, error)
