@@ -14,6 +14,7 @@ from analysis.intervals.profile import Profile, profile
 from analysis.load import SweepPlan, load_sweep, read_plan
 from analysis.report.holdout import Holdout, holdout_of, with_predictions
 from analysis.report.sensitivity import RatioByForm, influence_on_conclusion, ratio_by_form
+from analysis.selection.holdout import without_scores
 from analysis.study.ledger import LedgerRow, ledger
 from analysis.study.metrics import LOSS, metrics_of
 from analysis.study.study import MetricStudy, ObjectiveStudy, StudyOptions, study_metric
@@ -25,7 +26,7 @@ class SweepFindings:
     """One sweep: its runs, and what they say by metric."""
 
     folder: Path
-    table: pd.DataFrame  # a row per run directory
+    table: pd.DataFrame  # a row per run directory; sealed runs have no score here
     plan: SweepPlan
     varied: Sequence[Mapping[str, Any]]
     studies: Mapping[str, MetricStudy]  # by metric, that of the answer first
@@ -65,7 +66,7 @@ def find(folder: Path, metric: str | None = None, options: StudyOptions = StudyO
     compared = {name: study.comparison.p_value for name, study in studies.items() if study.comparison}
     return SweepFindings(
         folder=folder,
-        table=table,
+        table=without_scores(table, holdout.sealed),
         plan=plan,
         varied=_varied(table, plan),
         studies=studies,

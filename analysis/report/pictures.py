@@ -168,9 +168,9 @@ def curve_figures(findings: SweepFindings) -> list[Figure]:
 
 
 def training_curves(findings: SweepFindings) -> pd.DataFrame:
-    """objective, run_id, samples_seen, loss of every logged step of the finished runs."""
+    """objective, run_id, samples_seen, loss of every logged step of the finished runs that are not sealed."""
     table = findings.table
-    done = table[table["status"] == "done"]
+    done = table[(table["status"] == "done") & ~table["run_id"].isin(list(findings.holdout.sealed))]
     objective = dict(zip(done["run_id"], done["objective"])) if len(done) else {}
     rows = [
         {"objective": objective[directory.path.name], "run_id": directory.path.name} | logged

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -64,8 +64,11 @@ def _cost_row(run: Mapping[str, Any], axes: Sequence[str]) -> tuple[Cell, ...]:
     )
 
 
-def score_table(table: pd.DataFrame) -> Table:
-    """One row per run and one column per kind of score; a task and its `_head` variant share a column."""
+def score_table(table: pd.DataFrame, sealed: Collection[str] = ()) -> Table:
+    """One row per run and one column per kind of score; a task and its `_head` variant share a column.
+
+    Runs of a closed holdout say so in the place of every score.
+    """
     families: dict[str, list[str]] = {}
     for metric in metric_columns(table):
         families.setdefault(metric.replace("_head.", "."), []).append(metric)
@@ -76,7 +79,7 @@ def score_table(table: pd.DataFrame) -> Table:
         name = members[0].partition(".")[2].replace("_recall_at_", " R@").replace("_", " ")
         columns.append(column(name, tasks))
     rows = [
-        (*_run_cells(run, axes), *(_score_cell(run, members) for members in families.values()))
+        (*_run_cells(run, axes), *(_score_cell(run, members, sealed) for members in families.values()))
         for run in in_order(table)
     ]
     measured = "; ".join(f"{task}: {', '.join(names)}" for task, names in protocols(table).items())
@@ -91,7 +94,9 @@ def score_table(table: pd.DataFrame) -> Table:
     )
 
 
-def _score_cell(run: Mapping[str, Any], members: Sequence[str]) -> Cell:
+def _score_cell(run: Mapping[str, Any], members: Sequence[str], sealed: Collection[str]) -> Cell:
+    if run["run_id"] in sealed:
+        return figure_cell("sealed", None)
     for member in members:
         if not pd.isna(run[member]):
             return figure_cell(score(member, float(run[member])), float(run[member]))

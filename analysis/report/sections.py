@@ -122,7 +122,7 @@ def _runs(findings: SweepFindings, prefix: str) -> Section:
             *told,
         ),
         *([_section(f"{prefix}efficiency", "Use of devices and time", used)] if used else []),
-        _section(f"{prefix}scores", "Scores", score_table(table)),
+        _section(f"{prefix}scores", "Scores", score_table(table, findings.holdout.sealed)),
         *([_section(f"{prefix}curves", "Training curves", *curves)] if curves else []),
     ]
     return Section(identifier=f"{prefix}runs", title="The runs", sections=tuple(sections))

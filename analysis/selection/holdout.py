@@ -18,6 +18,7 @@ import pandas as pd
 
 from analysis.fitting.fit import Fit
 from analysis.fitting.observations import Observations
+from analysis.load import metric_columns
 from analysis.selection.forward import LEVEL, prediction_interval
 from scaling.records import append_lines
 
@@ -39,16 +40,32 @@ def openings(runs: Path) -> tuple[Opening, ...]:
     path = runs / UNSEALED_FILE
     if not path.exists():
         return ()
-    rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
-    return tuple(
-        Opening(**row | {"run_ids": tuple(row["run_ids"]), "finished": tuple(row["finished"])})
-        for row in rows
-    )
+    lines = enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1)
+    return tuple(_opening(line, f"{path}, line {number}") for number, line in lines if line.strip())
+
+
+def _opening(line: str, place: str) -> Opening:
+    try:
+        row = json.loads(line)
+        return Opening(**row | {"run_ids": tuple(row["run_ids"]), "finished": tuple(row["finished"])})
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{place}: not the record of an opening ({error!r}); restore it: without it nobody knows which runs are "
+            "sealed."
+        ) from error
 
 
 def sealed_runs(runs: Path, holdout: Collection[str]) -> frozenset[str]:
     """Run ids of the sweep folder's holdout that no recorded opening names."""
     return frozenset(holdout) - {run_id for opening in openings(runs) for run_id in opening.run_ids}
+
+
+def without_scores(table: pd.DataFrame, sealed: Collection[str]) -> pd.DataFrame:
+    """The table of a sweep with every score and final loss of the sealed runs absent, as people may look at it."""
+    names = [name for name in (*metric_columns(table), "final_loss") if name in table]
+    shown = table.copy()
+    shown.loc[shown["run_id"].isin(list(sealed)), names] = float("nan")
+    return shown
 
 
 def unseal(runs: Path, holdout: Collection[str], finished: Collection[str]) -> Opening:
