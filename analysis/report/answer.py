@@ -67,15 +67,23 @@ def answer(findings: SweepFindings) -> str:
 
 
 def grounds_of(findings: SweepFindings) -> list[str]:
-    """How sure the answer is, where it holds, and what else it hangs on; empty without a comparison at equal "
-    "compute."""
+    """How sure the answer is, where it holds, what else it hangs on; empty without a comparison at equal compute."""
     comparison = findings.main.comparison
     if comparison is None or not len(comparison.compute_M):
         return []
     sentences = [_range_sentence(comparison), _better_sentence(comparison), _crossing_sentence(comparison)]
     sentences += [_form_sentence(findings), _influence_sentence(findings), _holm_sentence(findings)]
-    sentences.append(_holdout_sentence(findings))
+    sentences += [_holdout_sentence(findings), _others_sentence(findings)]
     return [sentence for sentence in sentences if sentence]
+
+
+def _others_sentence(findings: SweepFindings) -> str:
+    """Which objectives the answer leaves out; empty with two."""
+    others = list(findings.main.sides)[2:]
+    if not others:
+        return ""
+    verb = "is" if len(others) == 1 else "are"
+    return f"{listed(others)} {verb} not part of this answer; --between A,B compares any two."
 
 
 def side_sentence(findings: SweepFindings, side: ObjectiveStudy) -> str:

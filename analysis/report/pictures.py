@@ -160,32 +160,41 @@ def cost_figures(findings: SweepFindings) -> list[Figure]:
 
 def curve_figures(findings: SweepFindings) -> list[Figure]:
     """The training curves of the finished runs, raw and collapsed; none without any."""
-    rows = training_curves(findings)
+    rows, _ = training_curves(findings)
     if rows.empty:
         return []
     seen = looks(findings)
     return [at_both_widths(lambda *, width: collapsed_training_curves(rows, seen, width=width))]
 
 
-def training_curves(findings: SweepFindings) -> pd.DataFrame:
-    """objective, run_id, samples_seen, loss of every logged step of the finished runs that are not sealed."""
+def training_curves(findings: SweepFindings) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """objective, run_id, samples_seen, loss of every logged step of the finished runs that are not sealed.
+
+    Then a sentence per run whose metrics.jsonl is damaged, of which no step is among them.
+    """
     table = findings.table
     done = table[(table["status"] == "done") & ~table["run_id"].isin(list(findings.holdout.sealed))]
     objective = dict(zip(done["run_id"], done["objective"])) if len(done) else {}
-    rows = [
-        {"objective": objective[directory.path.name], "run_id": directory.path.name} | logged
-        for directory in run_directories(findings.folder)
-        if directory.path.name in objective
-        for logged in _losses(read_lines(directory.metrics))
-    ]
-    return pd.DataFrame(rows, columns=["objective", "run_id", "samples_seen", "loss"])
+    rows: list[dict[str, object]] = []
+    damaged = []
+    for directory in run_directories(findings.folder):
+        run_id = directory.path.name
+        if run_id not in objective:
+            continue
+        try:
+            logged = list(_losses(read_lines(directory.metrics)))
+        except ValueError as error:
+            damaged.append(f"{run_id} has no curve: {error}")
+            continue
+        rows += [{"objective": objective[run_id], "run_id": run_id} | line for line in logged]
+    return pd.DataFrame(rows, columns=["objective", "run_id", "samples_seen", "loss"]), tuple(damaged)
 
 
 def _losses(lines: Iterator[dict[str, object]]) -> Iterator[dict[str, object]]:
     for line in lines:
-        loss = line.get("loss")
-        if isinstance(loss, (int, float)) and np.isfinite(loss):
-            yield {"samples_seen": line["samples_seen"], "loss": loss}
+        loss, samples = line.get("loss"), line.get("samples_seen")
+        if isinstance(samples, int) and isinstance(loss, (int, float)) and np.isfinite(loss):
+            yield {"samples_seen": samples, "loss": loss}
 
 
 def _errors(study: MetricStudy) -> Figure:

@@ -139,10 +139,11 @@ def warnings_of(table: pd.DataFrame) -> list[str]:
     return found
 
 
-def counts_of(table: pd.DataFrame) -> str:
-    """How many runs there are and where they stand: "18 runs: 18 done"."""
-    counts = ", ".join(f"{count} {status}" for status, count in table["status"].value_counts().items())
-    return f"{num_runs(len(table))}: {counts or 'none yet'}."
+def counts_of(table: pd.DataFrame, num_not_started: int = 0) -> str:
+    """How many runs there are, those that are planned alone included, and where they stand: "18 runs: 18 done."."""
+    counts = [f"{count} {status}" for status, count in table["status"].value_counts().items()]
+    counts += [f"{num_not_started} not started"] if num_not_started else []
+    return f"{num_runs(len(table) + num_not_started)}: {', '.join(counts) or 'none yet'}."
 
 
 def in_order(table: pd.DataFrame) -> list[dict[str, Any]]:

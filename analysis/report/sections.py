@@ -110,7 +110,10 @@ def _runs(findings: SweepFindings, prefix: str) -> Section:
     )
     used = efficiency_table(table)
     failures = failure_table(table)
-    curves = pictures.curve_figures(findings)
+    curves: list[Block] = [*pictures.curve_figures(findings)]
+    _, damaged = pictures.training_curves(findings)
+    if damaged:
+        curves.append(Points(lead="Damaged files.", items=damaged, is_warning=True))
     sections = [
         _section(
             f"{prefix}costs", "Planned and measured", cost_table(table), *pictures.cost_figures(findings)

@@ -1,4 +1,4 @@
-"""`scaling fit`, `compare`, `design` and `report`: what the runs of a sweep, or results of others, say."""
+"""`scaling fit`, `compare` and `design`: what the runs of a sweep, or results of others, say."""
 
 from __future__ import annotations
 
@@ -12,33 +12,21 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from scaling.commands.arguments import Runs, wide_console
+from scaling.commands.studied import (
+    AtCompute,
+    Between,
+    Chance,
+    MappingName,
+    MetricName,
+    Refits,
+    Sources,
+    folders_of,
+    options_of,
+)
 
 if TYPE_CHECKING:
     from analysis.report.blocks import Table
     from analysis.study.study import MetricStudy, StudyOptions
-
-Sources = Annotated[
-    list[Path],
-    typer.Argument(metavar="SWEEP...", help="sweep files; or tables of results, with --mapping"),
-]
-MetricName = Annotated[
-    str | None, typer.Option(help="default: linear_probe.top1, else the first one recorded")
-]
-Refits = Annotated[int, typer.Option(min=100, help="refits of the wild cluster bootstrap")]
-MappingName = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME|FILE", help="how to read results of others: laion_openclip, open_clip, a YAML file"
-    ),
-]
-Chance = Annotated[float, typer.Option(help="with --mapping: the score of guessing")]
-Between = Annotated[
-    str | None,
-    typer.Option(metavar="A,B", help="the objectives to compare; default: superclass,clip or the first two"),
-]
-AtCompute = Annotated[
-    float | None, typer.Option(metavar="FLOPS", help="training FLOPs of the headline ratio")
-]
 
 UNKNOWN = float("nan")
 MOST_COLUMNS = 7  # that are readable side by side at 100 characters
@@ -55,7 +43,10 @@ def fit(
     """Print the law of every objective with its evidence, and every form that competed."""
     from analysis.report.laws import candidate_table, law_table
 
-    for studies in _all_studies(sources, metric, mapping, chance, _options(refits, None), runs):
+    for studies in _all_studies(sources, metric, mapping, chance, options_of(refits, None), runs):
+        if not any(study.sides for study in studies.values()):
+            wide_console().print(f"{', '.join(studies)}: no run to fit a law to.", highlight=False)
+            continue
         for table in (law_table(studies.values()), candidate_table(studies.values())):
             _print(table)
         for name, study in studies.items():
@@ -78,7 +69,7 @@ def compare(
     from analysis.report.compared import nested_table, ratio_table
 
     console = wide_console()
-    for studies in _all_studies(sources, metric, mapping, chance, _options(refits, at, between), runs):
+    for studies in _all_studies(sources, metric, mapping, chance, options_of(refits, at, between), runs):
         for name, study in studies.items():
             if study.comparison is None:
                 console.print(f"{name}: no two objectives have finished runs to compare.", highlight=False)
@@ -118,46 +109,10 @@ def design(
         raise ValueError(
             f"--budget {budget!r}: a design is priced in device-hours; divide the money by your price."
         )
-    (studies,) = _all_studies([source], metric, None, UNKNOWN, _options(1000, at), runs)
+    (studies,) = _all_studies([source], metric, None, UNKNOWN, options_of(1000, at), runs)
     proposal = next_runs(next(iter(studies.values())), wanted.amount, at)
     console.print(proposal.sentence(), highlight=False, markup=False)
     _print_rows("What to train next", *proposal_table(proposal))
-
-
-def report(
-    sources: Sources,
-    runs: Runs = Path("runs"),
-    output: Annotated[Path | None, typer.Option(help="default: RUNS/<sweep>/report.html")] = None,
-    metric: MetricName = None,
-    figures: Annotated[
-        bool, typer.Option("--figures/--no-figures", help="save every figure as files beside the page")
-    ] = True,
-    unseal: Annotated[
-        bool, typer.Option("--unseal", help="open the holdout of the sweeps, on record, and fit to it")
-    ] = False,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="write hparams and custom scalars of the sweep as well")
-    ] = False,
-) -> None:
-    """Write what the runs say as one self-contained HTML page, with every figure as files beside it."""
-    from analysis.load import load_sweep, read_plan
-    from analysis.report.page import write_report
-    from analysis.selection.holdout import unseal as open_holdout
-    from analysis.tensorboard import write_tensorboard
-
-    folders = _folders(sources, runs)
-    for folder in folders:
-        holdout = read_plan(folder).holdout if unseal else ()
-        if holdout:
-            table = load_sweep(folder)
-            opening = open_holdout(folder, holdout, list(table.loc[table["status"] == "done", "run_id"]))
-            Console().print(f"opened by {opening.opened_by}: {', '.join(opening.run_ids)}", soft_wrap=True)
-        if tensorboard:
-            write_tensorboard(folder, load_sweep(folder))
-            Console().print(f"tensorboard --logdir {folder}", soft_wrap=True)
-    page = output or folders[0] / "report.html"
-    written = write_report(folders, page, metric=metric, save_figures=figures)
-    Console().print(f"report: {written}", soft_wrap=True)
 
 
 def _all_studies(
@@ -173,7 +128,7 @@ def _all_studies(
         return [_imported(path, mapping, metric, chance, options) for path in sources]
     from analysis.study.sweep import study_sweep
 
-    return [study_sweep(folder, metric, options) for folder in _folders(sources, runs)]
+    return [study_sweep(folder, metric, options) for folder in folders_of(sources, runs)]
 
 
 def _imported(
@@ -188,22 +143,6 @@ def _imported(
         raise ValueError(f"{path}: has {len(known)} metrics; choose one with --metric: {', '.join(known)}.")
     name = metric or known[0]
     return {name: study_results(results, name, options, chance=chance)}
-
-
-def _folders(sources: list[Path], runs: Path) -> list[Path]:
-    """The run folders of sweep files."""
-    from scaling.spec import sweep_name
-
-    return [runs / sweep_name(source) for source in sources]
-
-
-def _options(refits: int, at: float | None, between: str | None = None) -> StudyOptions:
-    from analysis.study.study import StudyOptions
-
-    names = tuple(part.strip() for part in between.split(",")) if between else None
-    if names is not None and len(names) != 2:
-        raise ValueError(f"--between {between!r}: give two objectives with a comma, such as superclass,clip.")
-    return StudyOptions(num_refits=refits, reference_compute=at, between=names)
 
 
 def _print_shapes(console: Console) -> None:

@@ -91,12 +91,12 @@ def test_no_score_or_training_curve_of_a_sealed_run_stands_anywhere_on_the_page(
     told = {row["run"]: row for row in rows(page_of(findings, tmp_path), "Scores of the runs")}
     assert {run_id: told[run_id]["linear_probe top1"] for run_id in held} == dict.fromkeys(held, "sealed")
     assert not {f"{score:.3f}" for score in scores} & {cell for row in told.values() for cell in row.values()}
-    assert not set(training_curves(findings)["run_id"]) & set(held)
+    assert not set(training_curves(findings)[0]["run_id"]) & set(held)
     unseal(folder.path, held, held)
     opened = find(folder.path, "linear_probe.top1", FEW_REFITS)
     told = {row["run"]: row for row in rows(page_of(opened, tmp_path), "Scores of the runs")}
     assert [float(told[run_id]["linear_probe top1"]) for run_id in held] == pytest.approx(list(scores), abs=5e-4)
-    assert set(held) <= set(training_curves(opened)["run_id"])
+    assert set(held) <= set(training_curves(opened)[0]["run_id"])
 
 
 def page_of(findings: SweepFindings, folder: Path) -> Element:
