@@ -165,6 +165,6 @@ def _message(comparison: Comparison, data: pd.DataFrame) -> str:
     if comparison.reason:
         parts.append(f"no band: {comparison.reason}")
     if comparison.crossing is not None:
-        none = comparison.crossing.probability_none
-        parts.append(f"the probability that the frontiers do not cross in this range is {none:.0%}")
+        none = words.probability(comparison.crossing.probability_none)
+        parts.append(f"the probability that the frontiers do not cross in this range is {none}")
     return " ".join(words.sentence(part) for part in parts)

@@ -10,7 +10,7 @@ from analysis.comparison.compare import Comparison
 from analysis.comparison.paired import REACH
 from analysis.figures import style
 from analysis.figures.lettering import text_colour
-from analysis.figures.words import interval, listed, number
+from analysis.figures.words import interval, listed, number, probability
 from analysis.filters import error_label
 from analysis.load import metric_columns
 from analysis.report.blocks import Block, Finding, Points, Section
@@ -202,13 +202,6 @@ def _holdout_sentence(findings: SweepFindings) -> str:
     if holdout.sealed:
         return f"{num_runs(len(holdout.sealed))} of the holdout are sealed and entered nothing on this page."
     return f"The holdout ({num_runs(len(holdout.run_ids))}) was opened; its runs are among those fitted."
-
-
-def probability(value: float) -> str:
-    """A probability with two decimals, never rounded to certainty."""
-    if value < 0.005 or value > 0.995:
-        return "below 0.01" if value < 0.5 else "above 0.99"
-    return f"{value:.2f}"
 
 
 def _ratio(value: float) -> str:

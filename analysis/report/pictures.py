@@ -89,7 +89,7 @@ def other_scores(findings: SweepFindings) -> list[Figure]:
 
 
 def law_figures(findings: SweepFindings) -> list[Figure]:
-    """Forward validation of the form that is used, slices, IsoFLOP valleys where runs share a compute, residuals."""
+    """Forward validation of the form that is used, slices where it is a surface, residuals."""
     study, seen = findings.main, looks(findings)
     figures = [_fan(side, study, seen) for side in study.sides.values() if _has_folds(side)]
     if not any(side.fit and side.fit.law for side in study.sides.values()):
@@ -97,9 +97,6 @@ def law_figures(findings: SweepFindings) -> list[Figure]:
     if _is_surface(study):
         figures.append(at_both_widths(lambda *, width: slices(study, "image_tower", width=width)))
         figures.append(at_both_widths(lambda *, width: slices(study, "samples_seen", width=width)))
-    levels = isoflop_fits(study)
-    if any(levels.values()):
-        figures.append(at_both_widths(lambda *, width: isoflop_valleys(study, levels, width=width)))
     return [*figures, at_both_widths(lambda *, width: residual_panels(study, width=width))]
 
 
