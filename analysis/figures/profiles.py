@@ -33,7 +33,8 @@ def profile_panels(
     """A panel per parameter: the objective's rise over the threshold's; the interval shaded, open sides as arrows."""
     page, colour = style.PAGES[width], looks.colours[objective]
     with style.house_style(page):
-        figure, panels = panel_figure(page, max(len(profiles), 1), most=3, most_in_column=2, share_y=True)
+        most = 2 if len(profiles) == 4 else 3  # no row of one
+        figure, panels = panel_figure(page, max(len(profiles), 1), most=most, most_in_column=2, share_y=True)
         if not profiles:
             empty_panel(panels[0], f"{objective}: no law, so no parameter to profile", page)
         for axes, one in zip(panels, profiles):

@@ -135,10 +135,11 @@ def _better_sentence(comparison: Comparison) -> str:
     if not len(better_M) or comparison.reference_compute is None:
         return f"No probability is stated: {comparison.reason}." if comparison.reason else ""
     at = int(np.argmin(np.abs(np.log(comparison.compute_M / comparison.reference_compute))))
+    low, high = probability(better_M.min()), probability(better_M.max())
     return (
         f"P({comparison.studied} has the smaller error) is {probability(better_M[at])} at "
-        f"{flops(comparison.reference_compute)} FLOPs, and between {probability(better_M.min())} and "
-        f"{probability(better_M.max())} over the shared range."
+        f"{flops(comparison.reference_compute)} FLOPs, and {low if low == high else f'between {low} and {high}'} over "
+        "the shared range."
     )
 
 

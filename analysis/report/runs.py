@@ -132,11 +132,15 @@ def warnings_of(table: pd.DataFrame) -> list[str]:
         sentences = run["faults.warnings"].splitlines()
         if run["faults.num_rollbacks"]:
             sentences.append(
-                f"Rolled back {run['faults.num_rollbacks']:.0f} times from a loss or gradient that was not finite; "
+                f"Rolled back {_times(int(run['faults.num_rollbacks']))} from a loss or gradient that was not finite; "
                 f"steps whose batch was left out: {run['faults.skipped_batches'] or 'none'}."
             )
         found += [f"{run['run_id']}: {sentence}" for sentence in sentences]
     return found
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def counts_of(table: pd.DataFrame, num_not_started: int = 0) -> str:

@@ -8,6 +8,7 @@ from analysis.comparison.compare import Comparison
 from analysis.filters import Rule
 from analysis.intervals.interval import Interval
 from analysis.study.study import MetricStudy, StudyOptions, study_metric
+from analysis.wording import num_runs
 
 READMITTED = frozenset(
     {"early score"}
@@ -35,7 +36,7 @@ def ledger(study: MetricStudy) -> tuple[LedgerRow, ...]:
     repeated = [
         LedgerRow(
             rule=told.rule,
-            description=f"{told.num_points} runs",
+            description=num_runs(told.num_points),
             run_ids=(),
             ratio=told.ratio,
             reason=told.reason,

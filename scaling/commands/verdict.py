@@ -92,6 +92,7 @@ def design(
     ] = None,
     budget: Annotated[str, typer.Option(help='"500 device-hours"')] = "500 device-hours",
     metric: MetricName = None,
+    between: Between = None,
     at: AtCompute = None,
     runs: Runs = Path("runs"),
 ) -> None:
@@ -109,7 +110,7 @@ def design(
         raise ValueError(
             f"--budget {budget!r}: a design is priced in device-hours; divide the money by your price."
         )
-    (studies,) = _all_studies([source], metric, None, UNKNOWN, options_of(1000, at), runs)
+    (studies,) = _all_studies([source], metric, None, UNKNOWN, options_of(1000, at, between), runs)
     proposal = next_runs(next(iter(studies.values())), wanted.amount, at)
     console.print(proposal.sentence(), highlight=False, markup=False)
     _print_rows("What to train next", *proposal_table(proposal))

@@ -31,6 +31,7 @@ def test_a_sweep_in_progress_says_what_is_missing(
     assert "Nothing is compared, as all runs are of superclass" in text
     assert "Missing, or not to be compared." in text and f"{4 - num_done} runs running" in text
     assert "o law is stated" in text and "Fitted to" not in text
+    assert num_done != 1 or "1 point, at least" in text or "1 distinct value of" in text
 
 
 def test_one_objective_alone_gets_its_law_and_no_comparison(
