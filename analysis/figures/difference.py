@@ -39,7 +39,7 @@ def difference_versus_compute(
     return Drawing(
         name=file_name(f"{comparison_name(comparison)}_difference", width),
         title=f"Difference of {error_label(comparison.metric)} at equal training compute",
-        caption=(
+        caption=words.sentence(
             f"{error_label(comparison.metric)} of {comparison.studied} minus that of {comparison.rival} on their "
             f"frontiers; below 0 {comparison.studied} is better. The band holds for all computes at once. {message}"
         ),

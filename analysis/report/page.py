@@ -101,7 +101,7 @@ def _page(all_findings: Sequence[SweepFindings], by_sweep: Sequence[tuple[Sectio
 
 
 def _overview(all_findings: Sequence[SweepFindings]) -> Section:
-    names = ("sweep", "question", "runs", "answer")
+    names = ("sweep", "answer", "question", "runs")  # on a phone the first two are in view
     rows = [tuple(map(words, _overview_row(one))) for one in all_findings]
     table = Table(
         caption="Question and answer of every sweep", columns=tuple(map(text_column, names)), rows=tuple(rows)
@@ -111,7 +111,7 @@ def _overview(all_findings: Sequence[SweepFindings]) -> Section:
 
 def _overview_row(findings: SweepFindings) -> tuple[str, ...]:
     counts = counts_of(findings.table, findings.num_not_started)
-    return findings.name, findings.plan.question or "not recorded", counts, answer(findings)
+    return findings.name, answer(findings), findings.plan.question or "not recorded", counts
 
 
 def _prefixes(all_findings: Sequence[SweepFindings]) -> list[str]:
