@@ -223,13 +223,13 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """
     if not path.exists():
         return
-    with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+    with open(path, "rb") as stream:
         for number, line in enumerate(stream, start=1):
-            if line.endswith("\n"):
+            if line.endswith(b"\n"):
                 yield _json_object(line, f"{path}, line {number}")
 
 
-def _json_object(line: str, place: str) -> dict[str, Any]:
+def _json_object(line: bytes, place: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except ValueError as error:

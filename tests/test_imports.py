@@ -19,6 +19,8 @@ MAY_IMPORT = {
 }
 FACE = (
     "scaling.cli",
+    "scaling.commands.report",
+    "scaling.commands.studied",
     "scaling.commands.verdict",
 )  # the only modules that may reach analysis, inside functions only
 

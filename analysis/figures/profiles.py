@@ -43,8 +43,8 @@ def profile_panels(
         threshold = [reference_label(panels[0], f"{profiles[0].interval.level:.0%}", 1.0)] if profiles else []
         place_labels(figure, {panels[0]: threshold})
     told = [f"{readable(one.parameter)} {words.interval(one.interval)}" for one in profiles]
-    level = f"{profiles[0].interval.level:.0%} " if profiles else ""
-    message = f"{level}Profile intervals of {objective}: {'; '.join(told) or 'none, as no law is stated'}."
+    level = f" ({profiles[0].interval.level:.0%})" if profiles else ""
+    message = f"Profile intervals{level} of {objective}: {'; '.join(told) or 'none, as no law is stated'}."
     return Drawing(
         name=file_name(f"{metric.replace('.', '_')}_profiles_{objective}", width),
         title=f"Profile likelihood of the law of {objective}",

@@ -44,7 +44,7 @@ def test_a_full_disk_leaves_the_old_record_and_no_half_written_one(tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
 
 
-@pytest.mark.parametrize("line", [b'{"half', b"[1, 2]", b"\x00\xff"])
+@pytest.mark.parametrize("line", [b'{"half', b"[1, 2]", b"\x00\xff", b'{"step": "\xff"}'])
 def test_a_damaged_line_is_named_with_its_file_and_number(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"step": 1}\n' + line + b"\n" + b'{"step": 3}\n')
