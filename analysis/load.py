@@ -54,14 +54,19 @@ def load_sweep(runs: Path) -> pd.DataFrame:
 
     ValueError if the folder does not exist; a folder without runs gives an empty table.
     """
-    if not runs.is_dir():
-        raise ValueError(
-            f"{runs}: no such folder; give the folder of a sweep, runs/<sweep>, that was launched before."
-        )
+    check_folder(runs)
     costs = read_plan(runs).costs
     rows = [_row(directory, costs) for directory in run_directories(runs)]
     table = pd.DataFrame(rows)
     return table.reindex(columns=[*BASE_COLUMNS, *(c for c in table.columns if c not in BASE_COLUMNS)])
+
+
+def check_folder(runs: Path) -> None:
+    """ValueError where there is no sweep folder."""
+    if not runs.is_dir():
+        raise ValueError(
+            f"{runs}: no such folder; give the folder of a sweep, runs/<sweep>, that was launched before."
+        )
 
 
 def metric_columns(table: pd.DataFrame) -> list[str]:
@@ -87,21 +92,40 @@ def read_plan(runs: Path) -> SweepPlan:
 
 def _row(directory: RunDirectory, costs: Mapping[str, PlannedCost]) -> Row:
     row: Row = {"sweep": directory.path.parent.name, "run_id": directory.path.name}
+    reading = directory.point
     try:
-        point = json.loads(directory.point.read_text())
-        status, record = directory.read_status(), directory.read_record()
-    except (ValidationError, ValueError, OSError) as error:
-        return row | {
-            "status": UNREADABLE,
-            "reason": f"{type(error).__name__}: {' '.join(str(error).split())}",
-        }
-    row |= {"sweep": point["sweep"], "run_id": point["run_id"], **_flat(point["science"])}
-    if point.get("trunk") is not None:
-        row["trunk"] = point["trunk"]
+        row |= _asked(json.loads(reading.read_text()))
+        reading = directory.status
+        status = directory.read_status()
+        reading = directory.record
+        record = directory.read_record()
+    except (ValidationError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        reason = f"{reading.name} cannot be read: {_why(error)}"
+        return row | _as_planned(row, costs) | {"status": UNREADABLE, "reason": reason}
     if record is None:
-        plan = costs.get(row["run_id"])
-        return row | _standing(status) | (_planned(plan) if plan else {})
+        return row | _standing(status) | _as_planned(row, costs)
     return row | {"status": "done", "reason": ""} | _planned(record.planned) | _finished(record)
+
+
+def _asked(point: dict[str, Any]) -> Row:
+    """What point.json says; KeyError, TypeError or AttributeError where that is not a point."""
+    trunk = {} if point.get("trunk") is None else {"trunk": point["trunk"]}
+    return {"sweep": point["sweep"], "run_id": point["run_id"], **trunk, **_flat(point["science"])}
+
+
+def _why(error: Exception) -> str:
+    """What is wrong with a file, on one line, with the key where there is one."""
+    if isinstance(error, ValidationError):
+        found = [(".".join(map(str, one["loc"])), one["msg"]) for one in error.errors(include_url=False)]
+        return "; ".join(f"{key}: {message}" if key else message for key, message in found)
+    if isinstance(error, (KeyError, TypeError, AttributeError)):
+        return f"it is not what a run writes there ({' '.join(repr(error).split())})"
+    return " ".join(str(error).split())
+
+
+def _as_planned(row: Row, costs: Mapping[str, PlannedCost]) -> Row:
+    plan = costs.get(row["run_id"])
+    return _planned(plan) if plan else {}
 
 
 def _standing(status: Status) -> Row:

@@ -12,7 +12,9 @@ from rich.console import Console
 from scaling.commands.arguments import Runs, Settings, SweepFile, wide_console
 from scaling.commands.data import data_app
 from scaling.commands.plan import plan, profile
-from scaling.commands.verdict import compare, design, fit, report
+from scaling.commands.report import report
+from scaling.commands.verdict import compare, design, fit
+from scaling.records import WriteError
 from scaling.spec import SweepError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
@@ -115,6 +117,6 @@ def main() -> None:
     """Run the command; what the user can mend is one clear message and exit status 2."""
     try:
         app()
-    except (SweepError, ValueError, OSError) as error:
+    except (SweepError, ValueError, OSError, WriteError) as error:
         Console(stderr=True).print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(2)

@@ -80,10 +80,23 @@ def cut_lines_from(path: Path, key: str, value: int) -> None:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The JSON objects of an appended file, in order; nothing if it does not exist, a torn last line left out."""
+    """The JSON objects of an appended file, in order; nothing if it does not exist, a torn last line left out.
+
+    ValueError naming the line where any other is not a JSON object.
+    """
     if not path.exists():
         return
-    with open(path, encoding="utf-8") as stream:
-        for line in stream:
-            if line.endswith("\n"):
-                yield json.loads(line)
+    with open(path, "rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            if line.endswith(b"\n"):
+                yield _json_object(line, f"{path}, line {number}")
+
+
+def _json_object(line: bytes, place: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"{place}: not JSON ({error}).") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"{place}: not a JSON object, but {type(row).__name__}.")
+    return row

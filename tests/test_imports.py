@@ -18,7 +18,13 @@ MAY_IMPORT = {
     "analysis": ("analysis", "scaling.records", "scaling.units"),
 }
 # the only modules that may reach analysis, inside functions or for the type checker only
-FACE = ("scaling.cli", "scaling.commands.report_tables", "scaling.commands.verdict")
+FACE = (
+    "scaling.cli",
+    "scaling.commands.report",
+    "scaling.commands.report_tables",
+    "scaling.commands.studied",
+    "scaling.commands.verdict",
+)
 
 LOADS_NO_TORCH = (
     "scaling.sweep",

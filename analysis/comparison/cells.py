@@ -34,8 +34,8 @@ class Pairing:
             return f"both objectives have the same {len(self.shared)} clusters; each is drawn jointly"
         alone = len(self.studied_only) + len(self.rival_only)
         return (
-            f"{len(self.shared)} clusters belong to both objectives and are drawn jointly; {alone} belong to one "
-            f"({len(self.studied_only)} studied, {len(self.rival_only)} rival): they are fitted too, drawn alone"
+            f"clusters of both objectives, drawn jointly: {len(self.shared)}; of one alone: {alone} "
+            f"({len(self.studied_only)} studied, {len(self.rival_only)} rival), fitted too, drawn alone"
         )
 
 

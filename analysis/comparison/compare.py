@@ -21,6 +21,7 @@ from analysis.comparison.ratio import Limits, RatioBand, ratio_band
 from analysis.comparison.side import Side, incomparable, shared_range
 from analysis.comparison.tuning import TuningBudget
 from analysis.forms.form import Floats
+from scaling.units import format_flops
 
 STRIDE = 2  # rows of the grid from one compute of the bands to the next: a tenth of ln compute
 NOT_TOLD = "how many settings were tried per cell was not told, so that equal tuning is assumed, not checked"
@@ -59,7 +60,7 @@ def _bare(studied: Side, rival: Side, tuning: TuningBudget | None) -> Comparison
     pairs = pairing(studied, rival)
     notes = [NOT_TOLD if tuning is None else tuning.statement, pairs.statement]
     notes += [
-        f"{len(side.failed)} failed runs of {side.objective} ({side.failed_share:.0%}) are counted and not fitted"
+        f"failed runs of {side.objective}, counted and not fitted: {len(side.failed)} ({side.failed_share:.0%})"
         for side in (studied, rival)
         if side.failed is not None and len(side.failed)
     ]
@@ -190,8 +191,8 @@ def _reference(wanted: float | None, ratio: RatioBand) -> float:
     low, high = float(ratio.compute_M[0]), float(ratio.compute_M[-1])
     if wanted is not None and not low <= wanted <= high * REACH:
         raise ValueError(
-            f"reference_compute {wanted:.3g} FLOPs: must be between {low:.3g}, where both objectives have points, and "
-            f"{high * REACH:.3g}, {REACH:g} times the largest compute of both."
+            f"reference_compute (--at) {format_flops(wanted)} FLOPs: must be between {format_flops(low)}, where both "
+            f"objectives have points, and {format_flops(high * REACH)}, {REACH:g} times the largest compute of both."
         )
     if wanted is not None:
         return wanted
@@ -202,8 +203,8 @@ def _reference(wanted: float | None, ratio: RatioBand) -> float:
 def _disjoint(studied: Side, rival: Side) -> str:
     (low, high), (rival_low, rival_high) = studied.compute_range, rival.compute_range
     return (
-        f"{studied.objective} was trained with {low:.2g} to {high:.2g} FLOPs, {rival.objective} with "
-        f"{rival_low:.2g} to {rival_high:.2g}: no compute in common"
+        f"{studied.objective} was trained with {format_flops(low)} to {format_flops(high)} FLOPs, {rival.objective} "
+        f"with {format_flops(rival_low)} to {format_flops(rival_high)}: no compute in common"
     )
 
 

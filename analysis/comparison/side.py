@@ -110,7 +110,8 @@ def incomparable(studied: Side, rival: Side) -> str:
             missing = sorted(set(side.fit.form.covariates) - MENU_COLUMNS)
             return f"the law of {side.objective} needs {missing}, which does not follow from a compute and a tower"
         if side.fit.law is None:
-            return f"no law is stated for {side.objective} ({side.fit.status.value}): {side.fit.reason}"
+            status = side.fit.status.value.replace("_", " ")
+            return f"no law is stated for {side.objective} ({status}): {side.fit.reason}"
     mine, theirs = (side.fit.form.covariates for side in (studied, rival))
     if mine != theirs:
         return (

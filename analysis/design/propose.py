@@ -20,6 +20,7 @@ from analysis.design.greedy import Candidate, Search
 from analysis.design.noise import Noise, noise_of
 from analysis.design.precision import Precision, precision_of
 from analysis.design.ratio import log_ratio
+from scaling.units import format_flops
 
 # dense bf16 peak of NVIDIA's data sheet for the SXM; 40 % is assumed
 H100_FLOPS_PER_HOUR = 989e12 * 0.4 * 3600
@@ -61,11 +62,12 @@ class Proposal:
         if not self.pairs:
             return (
                 f"Within {self.budget:g} device-hours no candidate narrows the interval of the ratio at "
-                f"{self.compute:.2g} FLOPs."
+                f"{format_flops(self.compute)} FLOPs."
             )
+        pairs = "1 pair" if len(self.pairs) == 1 else f"{len(self.pairs)} pairs"
         return (
-            f"{len(self.pairs)} pairs of runs for {_hours(self.device_hours)} of {_hours(self.budget)} device-hours: "
-            f"the ratio at {self.compute:.2g} FLOPs is expected at {self.after.text()}, now {self.before.text()}."
+            f"{pairs} of runs for {_hours(self.device_hours)} of {_hours(self.budget)} device-hours: the ratio at "
+            f"{format_flops(self.compute)} FLOPs is expected at {self.after.text()}, now {self.before.text()}."
         )
 
 

@@ -14,13 +14,14 @@ from matplotlib.axes import Axes
 from analysis.figures import style, words
 from analysis.figures.drawing import Drawing, file_name
 from analysis.figures.labels import Label, place_labels
-from analysis.figures.layout import REFERENCE, empty_panel, panel_figure
-from analysis.figures.lettering import text_colour
+from analysis.figures.layout import REFERENCE, empty_panel, num_columns, panel_figure
+from analysis.figures.lettering import room_beside, text_colour
 from analysis.figures.provenance import provenance
 
 NUM_BINS = 60  # along the logarithm of samples_seen: a training loss of one step is mostly noise
 FIRST = 0.01  # share of a run from which curves are drawn collapsed
 SETTLED = 0.2  # share of a run from which their spread is judged: warm-up is over
+LEFT = 0.03  # of the range of the runs: free at the left of a panel
 FINAL = 0.02  # share of a run whose mean loss is its final loss
 COLUMNS = ["objective", "run_id", "samples_seen", "loss", "share", "normalised"]
 
@@ -109,17 +110,20 @@ def _draw_raw(axes: Axes, own: pd.DataFrame, name: str, colour: str, page: style
     axes.set(xscale="log", yscale="log", xlabel="samples_seen", ylabel="training loss (nats)")
     ends = _draw_runs(axes, own, "samples_seen", "loss", colour, page)
     axes.set_title(name, fontweight="bold", color=text_colour(colour))
-    axes.set_xlim(*style.padded_log_limits(list(own["samples_seen"]), low=0.03, high=0.2, least_factor=10))
-    axes.set_ylim(*style.padded_log_limits(list(own["loss"]), least_factor=1.15))
-    style.label_quantity_axis(axes, most=5)
-    style.label_log_axis(axes, "y", scientific=False)
     told = ends if len(ends) <= 3 else [ends[0], ends[-1]]
     totals = sorted(_total(run) for _, run in own.groupby("run_id"))
     seen = totals if len(ends) <= 3 else [totals[0], totals[-1]]
-    return [
+    labels = [
         Label(text=f"{words.short(total)} samples", anchors=[(samples, loss)], colour=text_colour(shade))
         for total, (samples, loss, shade) in zip(seen, told)
     ]
+    room = room_beside([label.text for label in labels], page, num_columns(axes))
+    high = (1 + LEFT) * room / (1 - room)
+    axes.set_xlim(*style.padded_log_limits(list(own["samples_seen"]), low=LEFT, high=high, least_factor=10))
+    axes.set_ylim(*style.padded_log_limits(list(own["loss"]), least_factor=1.15))
+    style.label_quantity_axis(axes, most=5)
+    style.label_log_axis(axes, "y", scientific=False)
+    return labels
 
 
 def _draw_collapsed(

@@ -39,7 +39,7 @@ def difference_versus_compute(
     return Drawing(
         name=file_name(f"{comparison_name(comparison)}_difference", width),
         title=f"Difference of {error_label(comparison.metric)} at equal training compute",
-        caption=(
+        caption=words.sentence(
             f"{error_label(comparison.metric)} of {comparison.studied} minus that of {comparison.rival} on their "
             f"frontiers; below 0 {comparison.studied} is better. The band holds for all computes at once. {message}"
         ),
@@ -165,6 +165,6 @@ def _message(comparison: Comparison, data: pd.DataFrame) -> str:
     if comparison.reason:
         parts.append(f"no band: {comparison.reason}")
     if comparison.crossing is not None:
-        none = comparison.crossing.probability_none
-        parts.append(f"the probability that the frontiers do not cross in this range is {none:.0%}")
+        none = words.probability(comparison.crossing.probability_none)
+        parts.append(f"the probability that the frontiers do not cross in this range is {none}")
     return " ".join(words.sentence(part) for part in parts)

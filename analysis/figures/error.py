@@ -15,6 +15,7 @@ from analysis.figures.drawing import Drawing, file_name
 from analysis.figures.error_words import error_alt, error_caption
 from analysis.figures.frontier import DASHES, MEAN_ALPHA, NEW_RUN_ALPHA, draw_frontier
 from analysis.figures.labels import Label, place_labels
+from analysis.figures.layout import num_columns
 from analysis.figures.provenance import filter_facts, fit_facts, provenance
 from analysis.figures.runs import draw_pareto, draw_runs, draw_without_score, scored_limits
 from analysis.filters import error_label, is_loss
@@ -67,7 +68,7 @@ def _draw(
     looks = style.looks_of(study.table, list(study.sides))
     runs = runs[runs["objective"].isin(names)]
     axes.set(xscale="log", yscale="log", ylabel=error_label(study.metric))
-    axes.set_xlabel(lettering.flops_label(page, len(axes.figure.axes)))
+    axes.set_xlabel(lettering.flops_label(page, num_columns(axes)))
     notes = [note for name in names for note in draw_frontier(axes, name, curves[name], page, looks)]
     draw_runs(axes, runs, page, looks)
     draw_pareto(axes, runs, page, looks)

@@ -24,12 +24,14 @@ def error_caption(study: MetricStudy, runs: pd.DataFrame, curves: Curves) -> str
             "thick: the least error over the towers of the study at each compute, from the fitted law "
             "(rings, the raw Pareto points, are not fitted: they favour lucky runs)"
         )
-    if any(curve is not None and curve["extrapolated"].any() for curve in curves.values()):
+    is_dashed = any(curve is not None and curve["extrapolated"].any() for curve in curves.values())
+    if is_dashed:
         parts.append("dashed: beyond the runs, in compute or in the samples of the best tower")
     if any(curve is not None and curve["mean_lower"].notna().any() for curve in curves.values()):
         level = f"{study.options.level:.0%}"
         parts.append(
             f"dark band: {level} of the mean, light band: {level} of a new run, each compute for itself"
+            + ("; both are paler where the line is dashed" if is_dashed else "")
         )
     parts += [f"no band for {name}: {why}" for name, why in _without_band(study, curves).items()]
     parts += [

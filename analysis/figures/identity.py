@@ -152,7 +152,7 @@ def _draw(axes: Axes, rows: pd.DataFrame, label: str, looks: style.Looks, page: 
     for (objective, tower), ones in rows.groupby(["objective", "image_tower"], sort=False):
         looked = marker_of(str(tower), looks.colours[str(objective)], page, looks, filled=True)
         axes.plot(ones["predicted"], ones["measured"], **looked, zorder=4, gid=f"cost.{objective}.{tower}")
-    axes.set(xlabel=f"planned {label}", ylabel="measured")
+    axes.set(xlabel=f"planned {label}", ylabel=f"measured {label}")
     for which in ("x", "y"):
         style.label_log_axis(axes, which, scientific=limits[0] < 1e-3 or limits[1] > 1e5, most=6)
     low, high = np.log(limits)

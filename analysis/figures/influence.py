@@ -87,7 +87,7 @@ def _entries(page: style.Page, colour: str) -> list[key.Entry]:
 def _message(
     objective: str, quantity: str, estimate: float, clusters: pd.Series[float], changes: pd.DataFrame
 ) -> str:
-    parts = [f"{quantity} of {objective} is {words.number(estimate)}"]
+    parts = [f"with all runs of {objective}, {quantity} is {words.number(estimate)}"]
     if len(clusters):
         name = str(clusters.abs().idxmax())
         parts.append(

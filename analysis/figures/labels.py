@@ -25,7 +25,8 @@ _DIRECTIONS = ((1, 0), (1, 1), (1, -1), (0, 1), (0, -1), (-1, 1), (-1, -1), (-1,
 _DISTANCES = (6.0, 10.0, 16.0, 26.0, 40.0)  # points from the anchor
 _FAR = 12.0  # points; beyond it a thin line leads from the anchor to the words
 _APART = 5.0  # pixels between words
-_OVERHANG = 3.0  # points by which words may leave the axes
+_OVERHANG = 3.0  # points by which words may leave the axes above and right, where no line ends them
+_EDGE = 1.0  # points that stay free at the edge of the figure
 _SAMPLING = 3.0  # pixels between the points by which a line is avoided
 _ON_WORDS, _ON_INK, _PER_POINT, _PER_ANCHOR = 1e4, 6.0, 0.35, 1.0  # costs
 
@@ -42,13 +43,43 @@ class Label:
 
 
 def place_labels(figure: Figure, wanted: Mapping[Axes, Sequence[Label]]) -> None:
-    """Write the labels of every axes; the layout of the figure is final from here on."""
+    """Write the labels of every axes; the layout of the figure is final from here on.
+
+    Before, a name of an axis that is longer than its axis goes on two lines.
+    """
     figure.draw_without_rendering()
+    if break_long_names(figure):
+        figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axes, labels in wanted.items():
         ink, words = _ink(axes), _words(figure, axes)
         for label in labels:
             words.append(_place(axes, label, ink, words))
+
+
+def break_long_names(figure: Figure) -> bool:
+    """Whether some name of an axis was longer than the axis; it now has lines that are not, as far as it has breaks."""
+    broken = False
+    for axes in figure.axes:
+        frame = axes.get_window_extent()
+        for name, side, room in (
+            (axes.xaxis.label, "width", frame.width),
+            (axes.yaxis.label, "height", frame.height),
+        ):
+            while (
+                getattr(name.get_window_extent(), side) > room and _broken(name.get_text()) != name.get_text()
+            ):
+                name.set_text(_broken(name.get_text()))
+                broken = True
+    return broken
+
+
+def _broken(name: str) -> str:
+    """The name with a line more: what is in parentheses, or what follows its last comma."""
+    if " (" in name:
+        return name.replace(" (", "\n(", 1)
+    head, comma, tail = name.rpartition(", ")
+    return f"{head},\n{tail}" if comma else name
 
 
 def _place(axes: Axes, label: Label, ink: Points, words: Sequence[Bbox]) -> Bbox:
@@ -98,13 +129,19 @@ def _candidates(axes: Axes, label: Label, size: Bbox) -> list[_Candidate]:
 
 def _cost(candidate: _Candidate, axes: Axes, ink: Points, words: Sequence[Bbox]) -> float:
     _, _, box, distance, rank = candidate
-    frame = axes.get_window_extent()
-    beyond = max(frame.x0 - box.x0, box.x1 - frame.x1, frame.y0 - box.y0, box.y1 - frame.y1)
-    outside = max(beyond - _OVERHANG * axes.figure.dpi / 72, 0.0)
+    outside = max(_beyond(box, axes), 0.0)
     covered = sum(box.padded(_APART).overlaps(other) for other in words)
     inside = np.all((ink > box.padded(1.5).p0) & (ink < box.padded(1.5).p1), axis=1).sum() if len(ink) else 0
     costs = _ON_WORDS * covered + _ON_INK * inside + _PER_POINT * distance + _PER_ANCHOR * rank
     return float(costs + (_ON_WORDS + outside if outside else 0.0))
+
+
+def _beyond(box: Bbox, axes: Axes) -> float:
+    """Pixels by which a box leaves the room for words, at the side where it does so most; negative inside."""
+    frame, page, point = axes.get_window_extent(), axes.figure.bbox, axes.figure.dpi / 72
+    right = min(frame.x1 + _OVERHANG * point, page.x1 - _EDGE * point)
+    top = min(frame.y1 + _OVERHANG * point, page.y1 - _EDGE * point)
+    return float(max(frame.x0 - box.x0, box.x1 - right, frame.y0 - box.y0, box.y1 - top))
 
 
 def _lead(axes: Axes, anchor: tuple[float, float], box: Bbox, colour: str) -> None:

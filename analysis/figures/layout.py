@@ -28,6 +28,12 @@ def panel_figure(
     return figure, found
 
 
+def num_columns(axes: Axes) -> int:
+    """How many panels stand side by side in the figure of a panel."""
+    place = axes.get_subplotspec()
+    return 1 if place is None else int(place.get_gridspec().ncols)
+
+
 def is_first_column(axes: Axes) -> bool:
     """Whether a panel stands at the left edge of its figure."""
     place = axes.get_subplotspec()

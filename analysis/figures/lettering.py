@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 from analysis.figures.style import FLOPS_LABEL, Page
 
 _READABLE = 4.5  # contrast of small text on white (WCAG 2.2, 1.4.3)
+_LETTER, _GAP, _LEFT_OF_FRAME = 0.56, 1.2, 5.0  # in sizes of the type: a letter, marker to words, ticks and name of y
 
 
 def flops_label(page: Page, panels: int = 1) -> str:
@@ -17,6 +19,13 @@ def flops_label(page: Page, panels: int = 1) -> str:
 def wrapped(text: str, page: Page, share: float = 0.8) -> str:
     """The text on lines no longer than a share of the width of the page."""
     return textwrap.fill(text, max(int(share * page.inches * 72 / (0.56 * page.ticks)), 20))
+
+
+def room_beside(texts: Sequence[str], page: Page, columns: int) -> float:
+    """The share of the width of one of so many panels side by side that the longest text takes; at most a half."""
+    frame = page.inches / columns - _LEFT_OF_FRAME * page.text / 72
+    longest = max(map(len, texts), default=0)
+    return min((longest * _LETTER + _GAP) * page.text / 72 / frame, 0.5)
 
 
 def text_colour(colour: str) -> str:

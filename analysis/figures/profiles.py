@@ -33,7 +33,8 @@ def profile_panels(
     """A panel per parameter: the objective's rise over the threshold's; the interval shaded, open sides as arrows."""
     page, colour = style.PAGES[width], looks.colours[objective]
     with style.house_style(page):
-        figure, panels = panel_figure(page, max(len(profiles), 1), most=3, most_in_column=2, share_y=True)
+        most = 2 if len(profiles) == 4 else 3  # no row of one
+        figure, panels = panel_figure(page, max(len(profiles), 1), most=most, most_in_column=2, share_y=True)
         if not profiles:
             empty_panel(panels[0], f"{objective}: no law, so no parameter to profile", page)
         for axes, one in zip(panels, profiles):
@@ -42,8 +43,8 @@ def profile_panels(
         threshold = [reference_label(panels[0], f"{profiles[0].interval.level:.0%}", 1.0)] if profiles else []
         place_labels(figure, {panels[0]: threshold})
     told = [f"{readable(one.parameter)} {words.interval(one.interval)}" for one in profiles]
-    level = f"{profiles[0].interval.level:.0%} " if profiles else ""
-    message = f"{level}Profile intervals of {objective}: {'; '.join(told) or 'none, as no law is stated'}."
+    level = f" ({profiles[0].interval.level:.0%})" if profiles else ""
+    message = f"Profile intervals{level} of {objective}: {'; '.join(told) or 'none, as no law is stated'}."
     return Drawing(
         name=file_name(f"{metric.replace('.', '_')}_profiles_{objective}", width),
         title=f"Profile likelihood of the law of {objective}",

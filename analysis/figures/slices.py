@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.figures import style, words
+from analysis.figures import lettering, style, words
 from analysis.figures.drawing import Drawing, file_name
 from analysis.figures.labels import Label, place_labels
-from analysis.figures.layout import empty_panel, hide_inner_labels, panel_figure
+from analysis.figures.layout import empty_panel, hide_inner_labels, num_columns, panel_figure
 from analysis.figures.lettering import text_colour
 from analysis.figures.provenance import filter_facts, fit_facts, provenance
 from analysis.figures.runs import marker_of
@@ -20,6 +20,7 @@ from analysis.study.study import MetricStudy, ObjectiveStudy
 
 By = Literal["image_tower", "samples_seen"]
 CURVE_POINTS = 60
+LEFT = 0.08  # of the range of the runs: free at the left of a panel
 ALONG = {"image_tower": "samples_seen", "samples_seen": "parameters"}
 LABELS = {"samples_seen": "samples_seen", "parameters": "parameters of the image tower"}
 
@@ -38,7 +39,7 @@ def slices(study: MetricStudy, by: By, *, width: style.Width = "full") -> Drawin
                 continue
             shared = rows if is_loss(study.metric) else data
             wanted[axes] = _draw(axes, rows, by, study.metric, looks, page)
-            limits = style.padded_log_limits(list(shared["error"]), low=0.1, high=0.08, least_factor=1.15)
+            limits = style.padded_log_limits(list(shared["error"]), low=0.14, high=0.08, least_factor=1.15)
             axes.set_ylim(*limits)
             style.label_log_axis(axes, "y", scientific=False)
             axes.set_title(
@@ -118,11 +119,9 @@ def _draw(
         anchors = [(float(end[along]), float(end["error"])) for end in ends.to_dict("records")]
         text = str(name) if by == "image_tower" else f"{words.short(float(str(name)))} samples"
         labels.append(Label(text=text, anchors=anchors, colour=text_colour(colour)))
-    axes.set_xlim(
-        *style.padded_log_limits(
-            list(rows[along]), low=0.08, high=0.22 if by == "image_tower" else 0.4, least_factor=3
-        )
-    )
+    room = lettering.room_beside([label.text for label in labels], page, num_columns(axes))
+    high = (1 + LEFT) * room / (1 - room)
+    axes.set_xlim(*style.padded_log_limits(list(rows[along]), low=LEFT, high=high, least_factor=3))
     style.label_quantity_axis(axes, most=5)
     return labels
 

@@ -27,6 +27,13 @@ def flops(value: float) -> str:
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
+def probability(value: float) -> str:
+    """A probability with two decimals, never rounded to certainty."""
+    if value < 0.005 or value > 0.995:
+        return "below 0.01" if value < 0.5 else "above 0.99"
+    return f"{value:.2f}"
+
+
 def counted(count: int, noun: str) -> str:
     """ "1 run", "3 runs"."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

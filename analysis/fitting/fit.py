@@ -81,7 +81,7 @@ def fit_form(
         status=FitStatus.TOO_FEW_POINTS, reason="-", form=form, options=options, observations=observations
     )
     if len(observations) <= len(form.parameters):
-        return dataclasses.replace(blank, reason=_too_few(len(observations), "points", form))
+        return dataclasses.replace(blank, reason=_too_few(len(observations), "point", form))
     problem = Problem.of(observations, form, options, references)
     status, reason = _look(problem)
     if reason:
@@ -104,10 +104,10 @@ def _look(problem: Problem) -> tuple[FitStatus, str]:
     for column, name in enumerate(form.covariates):
         num_values, least = len(np.unique(problem.x_NK[:, column])), form.least_values[name]
         if num_values < least:
-            reason = f"{num_values} distinct values of {name}, at least {least} are needed"
+            reason = f"{_counted(num_values, 'distinct value')} of {name}, at least {least} are needed"
             return FitStatus.TOO_FEW_POINTS, reason
     if num_cells <= len(form.parameters):
-        return FitStatus.TOO_FEW_POINTS, _too_few(num_cells, "distinct cells", form)
+        return FitStatus.TOO_FEW_POINTS, _too_few(num_cells, "distinct cell", form)
     if spread(problem) <= EQUAL * float(np.abs(problem.target_N).max()):
         return FitStatus.NOT_IDENTIFIED, "all errors are equal, whatever the covariates"
     return FitStatus.OK, ""
@@ -115,7 +115,14 @@ def _look(problem: Problem) -> tuple[FitStatus, str]:
 
 def _too_few(number: int, what: str, form: Form) -> str:
     least = len(form.parameters) + 1
-    return f"{number} {what}, at least {least} are needed for the {least - 1} parameters of {form.name}"
+    return (
+        f"{_counted(number, what)}, at least {least} are needed for the {least - 1} parameters of {form.name}"
+    )
+
+
+def _counted(number: int, what: str) -> str:
+    """ "1 point", "4 points"."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _simplified(fit: Fit, asked: Form, parameter: str) -> Fit:

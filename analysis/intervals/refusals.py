@@ -12,7 +12,8 @@ def too_few(num_clusters: int) -> str:
     """Why so many clusters give no interval, or ""."""
     if num_clusters >= MIN_CLUSTERS:
         return ""
-    return f"{num_clusters} clusters of points, at least {MIN_CLUSTERS} are needed for an interval"
+    clusters = "1 cluster" if num_clusters == 1 else f"{num_clusters} clusters"
+    return f"{clusters} of points, at least {MIN_CLUSTERS} are needed for an interval"
 
 
 def determined_alone(clusters: Clusters) -> str:

@@ -165,7 +165,7 @@ def refit(fit: Fit, *, num_refits: int = NUM_REFITS, seed: int = 0, draws: Draws
         bound_shares={},
         num_clusters=num_clusters,
         clusters=None,
-        reason=f"no law is stated ({fit.status.value}): {fit.reason}",
+        reason=f"no law is stated ({fit.status.value.replace('_', ' ')}): {fit.reason}",
     )
     if fit.law is None:
         return nothing

@@ -16,6 +16,7 @@ import pandas as pd
 
 from analysis.forms.form import Floats
 from analysis.published.exact_law import ExactLaw, exact_law
+from scaling.units import format_flops
 
 NUM_POINTS = 3
 NOISE = 0.003  # of an error, assumed: the paper repeats no run; ImageNet accuracies are printed to 0.001
@@ -78,7 +79,7 @@ class ThreePoints:
                 f"{self.metric}: no ratio at equal error; no error of {self.rival.objective} lies between two of "
                 f"{self.studied.objective}, or the latter does not fall with compute."
             )
-        told = ", ".join(f"{ratio:.2f}x at {compute:.2g} FLOPs" for compute, ratio in self.ratios)
+        told = ", ".join(f"{ratio:.2f}x at {format_flops(compute)} FLOPs" for compute, ratio in self.ratios)
         return (
             f"{self.metric}: to reach the error of {self.rival.objective}, {self.studied.objective} needs {told} "
             "(interpolated, without an interval)."

@@ -10,7 +10,7 @@ from analysis.comparison.compare import Comparison
 from analysis.comparison.paired import REACH
 from analysis.figures import style
 from analysis.figures.lettering import text_colour
-from analysis.figures.words import interval, listed, number
+from analysis.figures.words import interval, listed, number, probability
 from analysis.filters import error_label
 from analysis.load import metric_columns
 from analysis.report.blocks import Block, Finding, Points, Section
@@ -67,15 +67,23 @@ def answer(findings: SweepFindings) -> str:
 
 
 def grounds_of(findings: SweepFindings) -> list[str]:
-    """How sure the answer is, where it holds, and what else it hangs on; empty without a comparison at equal "
-    "compute."""
+    """How sure the answer is, where it holds, what else it hangs on; empty without a comparison at equal compute."""
     comparison = findings.main.comparison
     if comparison is None or not len(comparison.compute_M):
         return []
     sentences = [_range_sentence(comparison), _better_sentence(comparison), _crossing_sentence(comparison)]
     sentences += [_form_sentence(findings), _influence_sentence(findings), _holm_sentence(findings)]
-    sentences.append(_holdout_sentence(findings))
+    sentences += [_holdout_sentence(findings), _others_sentence(findings)]
     return [sentence for sentence in sentences if sentence]
+
+
+def _others_sentence(findings: SweepFindings) -> str:
+    """Which objectives the answer leaves out; empty with two."""
+    others = list(findings.main.sides)[2:]
+    if not others:
+        return ""
+    verb = "is" if len(others) == 1 else "are"
+    return f"{listed(others)} {verb} not part of this answer; --between A,B compares any two."
 
 
 def side_sentence(findings: SweepFindings, side: ObjectiveStudy) -> str:
@@ -127,10 +135,11 @@ def _better_sentence(comparison: Comparison) -> str:
     if not len(better_M) or comparison.reference_compute is None:
         return f"No probability is stated: {comparison.reason}." if comparison.reason else ""
     at = int(np.argmin(np.abs(np.log(comparison.compute_M / comparison.reference_compute))))
+    low, high = probability(better_M.min()), probability(better_M.max())
     return (
         f"P({comparison.studied} has the smaller error) is {probability(better_M[at])} at "
-        f"{flops(comparison.reference_compute)} FLOPs, and between {probability(better_M.min())} and "
-        f"{probability(better_M.max())} over the shared range."
+        f"{flops(comparison.reference_compute)} FLOPs, and {low if low == high else f'between {low} and {high}'} over "
+        "the shared range."
     )
 
 
@@ -194,13 +203,6 @@ def _holdout_sentence(findings: SweepFindings) -> str:
     if holdout.sealed:
         return f"{num_runs(len(holdout.sealed))} of the holdout are sealed and entered nothing on this page."
     return f"The holdout ({num_runs(len(holdout.run_ids))}) was opened; its runs are among those fitted."
-
-
-def probability(value: float) -> str:
-    """A probability with two decimals, never rounded to certainty."""
-    if value < 0.005 or value > 0.995:
-        return "below 0.01" if value < 0.5 else "above 0.99"
-    return f"{value:.2f}"
 
 
 def _ratio(value: float) -> str:

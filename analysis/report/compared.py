@@ -7,9 +7,8 @@ import math
 import numpy as np
 
 from analysis.comparison.compare import Comparison
-from analysis.figures.words import interval, number
+from analysis.figures.words import interval, number, probability
 from analysis.intervals.interval import Interval
-from analysis.report.answer import probability
 from analysis.report.blocks import (
     Block,
     Cell,

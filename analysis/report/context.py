@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis.report.blocks import Block, Folded, Table, text_column, words
 from analysis.report.runs import field_text
+from analysis.wording import num_runs
 
 
 def varied_blocks(varied: Sequence[Mapping[str, Any]]) -> list[Block]:
@@ -41,7 +42,7 @@ def environment_table(table: pd.DataFrame) -> Table:
     for name in (name for name in table.columns if name.startswith("environment.")):
         counts = table[name].value_counts()
         shared = len(counts) == 1
-        text = [str(value) if shared else f"{value} ({count} runs)" for value, count in counts.items()]
+        text = [str(value) if shared else f"{value} ({num_runs(count)})" for value, count in counts.items()]
         rows.append((words(name.removeprefix("environment.")), words(", ".join(text))))
     return Table(
         caption="Environment of the finished runs",

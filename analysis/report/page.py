@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.figures.files import save_drawing
+from analysis.load import check_folder
 from analysis.report.answer import answer
 from analysis.report.blocks import Section, Table, text_column, words
 from analysis.report.cite import cite_blocks
@@ -39,10 +40,10 @@ def write_report(
     """
     folders = [sweeps] if isinstance(sweeps, Path) else list(sweeps)
     _check(folders, output)
+    _make_folder(output.parent)
     all_findings = [find(folder, metric, options) for folder in folders]
     date = (written or datetime.datetime.now(datetime.UTC).date()).isoformat()
     page, by_sweep = compose(all_findings, date)
-    _make_folder(output.parent)
     if save_figures:
         for sections, folder in zip(by_sweep, _figure_folders(all_findings, output), strict=True):
             for drawing in drawings(sections):
@@ -63,8 +64,12 @@ def compose(all_findings: Sequence[SweepFindings], written: str) -> tuple[str, l
 def _check(folders: Sequence[Path], output: Path) -> None:
     if output.suffix != ".html":
         raise ValueError(f"{output}: the report is an HTML page; give a path that ends in .html.")
+    if output.is_dir():
+        raise ValueError(f"{output}: is a folder; give the path of a file that ends in .html.")
     if not folders:
         raise ValueError("no sweep folder is given; name at least one, such as runs/quickstart.")
+    for folder in folders:
+        check_folder(folder)
     resolved = [folder.resolve() for folder in folders]
     repeated = [str(folder) for folder, real in zip(folders, resolved) if resolved.count(real) > 1]
     if repeated:
@@ -80,7 +85,7 @@ def _page(all_findings: Sequence[SweepFindings], by_sweep: Sequence[tuple[Sectio
             title=findings.name,
             kicker="Scaling report",
             question=findings.plan.question,
-            facts=[counts_of(findings.table)],
+            facts=[counts_of(findings.table, findings.num_not_started)],
         )
     parts = [
         Section(identifier=prefix.rstrip("-"), title=findings.name, sections=sections)
@@ -96,15 +101,17 @@ def _page(all_findings: Sequence[SweepFindings], by_sweep: Sequence[tuple[Sectio
 
 
 def _overview(all_findings: Sequence[SweepFindings]) -> Section:
-    names = ("sweep", "question", "runs", "answer")
-    rows = [
-        tuple(map(words, (one.name, one.plan.question or "not recorded", counts_of(one.table), answer(one))))
-        for one in all_findings
-    ]
+    names = ("sweep", "answer", "question", "runs")  # on a phone the first two are in view
+    rows = [tuple(map(words, _overview_row(one))) for one in all_findings]
     table = Table(
         caption="Question and answer of every sweep", columns=tuple(map(text_column, names)), rows=tuple(rows)
     )
     return Section(identifier="answers", title="The answers", blocks=(table,))
+
+
+def _overview_row(findings: SweepFindings) -> tuple[str, ...]:
+    counts = counts_of(findings.table, findings.num_not_started)
+    return findings.name, answer(findings), findings.plan.question or "not recorded", counts
 
 
 def _prefixes(all_findings: Sequence[SweepFindings]) -> list[str]:
@@ -131,3 +138,5 @@ def _make_folder(folder: Path) -> None:
         raise WriteError(
             f"{folder}: cannot be created ({os.strerror(error.errno or 0)}); choose another folder."
         ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise WriteError(f"{folder}: cannot be written to (Permission denied); choose another folder.")

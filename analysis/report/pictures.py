@@ -89,7 +89,7 @@ def other_scores(findings: SweepFindings) -> list[Figure]:
 
 
 def law_figures(findings: SweepFindings) -> list[Figure]:
-    """Forward validation of the form that is used, slices, IsoFLOP valleys where runs share a compute, residuals."""
+    """Forward validation of the form that is used, slices where it is a surface, residuals."""
     study, seen = findings.main, looks(findings)
     figures = [_fan(side, study, seen) for side in study.sides.values() if _has_folds(side)]
     if not any(side.fit and side.fit.law for side in study.sides.values()):
@@ -97,9 +97,6 @@ def law_figures(findings: SweepFindings) -> list[Figure]:
     if _is_surface(study):
         figures.append(at_both_widths(lambda *, width: slices(study, "image_tower", width=width)))
         figures.append(at_both_widths(lambda *, width: slices(study, "samples_seen", width=width)))
-    levels = isoflop_fits(study)
-    if any(levels.values()):
-        figures.append(at_both_widths(lambda *, width: isoflop_valleys(study, levels, width=width)))
     return [*figures, at_both_widths(lambda *, width: residual_panels(study, width=width))]
 
 
@@ -160,32 +157,41 @@ def cost_figures(findings: SweepFindings) -> list[Figure]:
 
 def curve_figures(findings: SweepFindings) -> list[Figure]:
     """The training curves of the finished runs, raw and collapsed; none without any."""
-    rows = training_curves(findings)
+    rows, _ = training_curves(findings)
     if rows.empty:
         return []
     seen = looks(findings)
     return [at_both_widths(lambda *, width: collapsed_training_curves(rows, seen, width=width))]
 
 
-def training_curves(findings: SweepFindings) -> pd.DataFrame:
-    """objective, run_id, samples_seen, loss of every logged step of the finished runs that are not sealed."""
+def training_curves(findings: SweepFindings) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """objective, run_id, samples_seen, loss of every logged step of the finished runs that are not sealed.
+
+    Then a sentence per run whose metrics.jsonl is damaged, of which no step is among them.
+    """
     table = findings.table
-    done = table[(table["status"] == "done") & ~table["run_id"].isin(findings.main.options.sealed)]
+    done = table[(table["status"] == "done") & ~table["run_id"].isin(list(findings.main.options.sealed))]
     objective = dict(zip(done["run_id"], done["objective"])) if len(done) else {}
-    rows = [
-        {"objective": objective[directory.path.name], "run_id": directory.path.name} | logged
-        for directory in run_directories(findings.folder)
-        if directory.path.name in objective
-        for logged in _losses(read_lines(directory.metrics))
-    ]
-    return pd.DataFrame(rows, columns=["objective", "run_id", "samples_seen", "loss"])
+    rows: list[dict[str, object]] = []
+    damaged = []
+    for directory in run_directories(findings.folder):
+        run_id = directory.path.name
+        if run_id not in objective:
+            continue
+        try:
+            logged = list(_losses(read_lines(directory.metrics)))
+        except ValueError as error:
+            damaged.append(f"{run_id} has no curve: {error}")
+            continue
+        rows += [{"objective": objective[run_id], "run_id": run_id} | line for line in logged]
+    return pd.DataFrame(rows, columns=["objective", "run_id", "samples_seen", "loss"]), tuple(damaged)
 
 
 def _losses(lines: Iterator[dict[str, object]]) -> Iterator[dict[str, object]]:
     for line in lines:
-        loss = line.get("loss")
-        if isinstance(loss, (int, float)) and np.isfinite(loss):
-            yield {"samples_seen": line["samples_seen"], "loss": loss}
+        loss, samples = line.get("loss"), line.get("samples_seen")
+        if isinstance(samples, int) and isinstance(loss, (int, float)) and np.isfinite(loss):
+            yield {"samples_seen": samples, "loss": loss}
 
 
 def _errors(study: MetricStudy) -> Figure:

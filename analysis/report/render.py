@@ -70,8 +70,7 @@ def _inline(drawing: Drawing, place: str) -> Markup:
 
 
 def _rounded(path: re.Match[str]) -> str:
-    """A path with its coordinates to a hundredth of a point on one line: a page a fifth smaller, no pixel "
-    "different."""
+    """A path with its coordinates to a hundredth of a point on one line: a page a fifth smaller, no pixel different."""
     return f' d="{" ".join(_DIGITS.sub(lambda number: number[1], path[1]).split())}"'
 
 

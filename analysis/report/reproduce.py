@@ -12,6 +12,7 @@ from analysis.figures.provenance import code_version
 from analysis.load import PLAN_FILE
 from analysis.report.blocks import Block, Commands, Paragraph, Table, text_column, words
 from analysis.report.findings import SweepFindings
+from analysis.study.study import StudyOptions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,8 +66,21 @@ def commands(findings: SweepFindings, recipe: Recipe) -> list[str]:
     return [
         " ".join(["scaling plan", sweep, *changes, *devices, *device, *place]),
         " ".join(["deepspeed", *ranks, "launch", sweep, *changes, *place]),
-        " ".join(["scaling report", sweep, *place, f"--metric {findings.main.metric}"]),
+        " ".join(["scaling report", sweep, *place, f"--metric {findings.main.metric}", *_choices(findings)]),
     ]
+
+
+def _choices(findings: SweepFindings) -> list[str]:
+    """The options of the report that were not left at their defaults."""
+    options, default = findings.main.options, StudyOptions()
+    told = []
+    if options.between is not None:
+        told.append(f"--between {shlex.quote(','.join(options.between))}")
+    if options.reference_compute is not None:
+        told.append(f"--at {options.reference_compute:.12g}")
+    if options.num_refits != default.num_refits:
+        told.append(f"--refits {options.num_refits}")
+    return told
 
 
 def provenance_table(findings: SweepFindings, written: str) -> Table:

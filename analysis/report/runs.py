@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -75,8 +75,11 @@ def _cost_row(run: Mapping[str, Any], axes: Sequence[str], *, is_shared: bool) -
     )
 
 
-def score_table(table: pd.DataFrame) -> Table:
-    """One row per run and one column per kind of score; a task and its `_head` variant share a column."""
+def score_table(table: pd.DataFrame, sealed: Collection[str] = ()) -> Table:
+    """One row per run and one column per kind of score; a task and its `_head` variant share a column.
+
+    Runs of a closed holdout say so in the place of every score.
+    """
     families: dict[str, list[str]] = {}
     for metric in metric_columns(table):
         families.setdefault(metric.replace("_head.", "."), []).append(metric)
@@ -87,7 +90,7 @@ def score_table(table: pd.DataFrame) -> Table:
         name = members[0].partition(".")[2].replace("_recall_at_", " R@").replace("_", " ")
         columns.append(column(name, tasks))
     rows = [
-        (*_run_cells(run, axes), *(_score_cell(run, members) for members in families.values()))
+        (*_run_cells(run, axes), *(_score_cell(run, members, sealed) for members in families.values()))
         for run in in_order(table)
     ]
     measured = "; ".join(f"{task}: {', '.join(names)}" for task, names in protocols(table).items())
@@ -103,7 +106,9 @@ def score_table(table: pd.DataFrame) -> Table:
     )
 
 
-def _score_cell(run: Mapping[str, Any], members: Sequence[str]) -> Cell:
+def _score_cell(run: Mapping[str, Any], members: Sequence[str], sealed: Collection[str]) -> Cell:
+    if run["run_id"] in sealed:
+        return figure_cell("sealed", None)
     for member in members:
         if not pd.isna(run[member]):
             return figure_cell(score(member, float(run[member])), float(run[member]))
@@ -139,17 +144,22 @@ def warnings_of(table: pd.DataFrame) -> list[str]:
         sentences = run["faults.warnings"].splitlines()
         if run["faults.num_rollbacks"]:
             sentences.append(
-                f"Rolled back {run['faults.num_rollbacks']:.0f} times from a loss or gradient that was not finite; "
+                f"Rolled back {_times(int(run['faults.num_rollbacks']))} from a loss or gradient that was not finite; "
                 f"steps whose batch was left out: {run['faults.skipped_batches'] or 'none'}."
             )
         found += [f"{run['run_id']}: {sentence}" for sentence in sentences]
     return found
 
 
-def counts_of(table: pd.DataFrame) -> str:
-    """How many runs there are and where they stand: "18 runs: 18 done"."""
-    counts = ", ".join(f"{count} {status}" for status, count in table["status"].value_counts().items())
-    return f"{num_runs(len(table))}: {counts or 'none yet'}."
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def counts_of(table: pd.DataFrame, num_not_started: int = 0) -> str:
+    """How many runs there are, those that are planned alone included, and where they stand: "18 runs: 18 done."."""
+    counts = [f"{count} {status}" for status, count in table["status"].value_counts().items()]
+    counts += [f"{num_not_started} not started"] if num_not_started else []
+    return f"{num_runs(len(table) + num_not_started)}: {', '.join(counts) or 'none yet'}."
 
 
 def in_order(table: pd.DataFrame) -> list[dict[str, Any]]:

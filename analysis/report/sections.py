@@ -110,7 +110,10 @@ def _runs(findings: SweepFindings, prefix: str) -> Section:
     )
     used = efficiency_table(table)
     failures = failure_table(table)
-    curves = pictures.curve_figures(findings)
+    curves: list[Block] = [*pictures.curve_figures(findings)]
+    _, damaged = pictures.training_curves(findings)
+    if damaged:
+        curves.append(Points(lead="Damaged files.", items=damaged, is_warning=True))
     sections = [
         _section(
             f"{prefix}costs", "Planned and measured", cost_table(table), *pictures.cost_figures(findings)
@@ -122,7 +125,7 @@ def _runs(findings: SweepFindings, prefix: str) -> Section:
             *told,
         ),
         *([_section(f"{prefix}efficiency", "Use of devices and time", used)] if used else []),
-        _section(f"{prefix}scores", "Scores", score_table(table)),
+        _section(f"{prefix}scores", "Scores", score_table(table, findings.holdout.sealed)),
         *([_section(f"{prefix}curves", "Training curves", *curves)] if curves else []),
     ]
     return Section(identifier=f"{prefix}runs", title="The runs", sections=tuple(sections))

@@ -40,11 +40,19 @@ def openings(runs: Path) -> tuple[Opening, ...]:
     path = runs / UNSEALED_FILE
     if not path.exists():
         return ()
-    rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
-    return tuple(
-        Opening(**row | {"run_ids": tuple(row["run_ids"]), "finished": tuple(row["finished"])})
-        for row in rows
-    )
+    lines = enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1)
+    return tuple(_opening(line, f"{path}, line {number}") for number, line in lines if line.strip())
+
+
+def _opening(line: str, place: str) -> Opening:
+    try:
+        row = json.loads(line)
+        return Opening(**row | {"run_ids": tuple(row["run_ids"]), "finished": tuple(row["finished"])})
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{place}: not the record of an opening ({error!r}); restore it: without it nobody knows which runs are "
+            "sealed."
+        ) from error
 
 
 def sealed_runs(runs: Path, holdout: Collection[str]) -> frozenset[str]:

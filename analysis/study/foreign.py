@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 
 import numpy as np
@@ -22,7 +23,9 @@ def study_results(
         raise ValueError(f"chance {chance:g}: the score of guessing is a fraction, at least 0 and below 1.")
     known = sorted(set(results["metric"]))
     if metric not in known:
-        raise ValueError(f"the results have no metric {metric!r}; they have {', '.join(known)}.")
+        near = difflib.get_close_matches(metric, known, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"the results have no metric {metric!r}.{hint} They have {', '.join(known)}.")
     rows = results[results["metric"] == metric].reset_index(drop=True)
     table = rows.assign(
         status="done",

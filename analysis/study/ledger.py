@@ -11,6 +11,7 @@ from analysis.filters import Rule
 from analysis.intervals.interval import Interval
 from analysis.study.study import MetricStudy, StudyOptions, study_metric
 from analysis.study.tuned import NOT_COMPARED, OTHER_SETTINGS
+from analysis.wording import num_runs
 
 # filters whose runs have an error, so that they may be let in for a look
 READMITTED = frozenset({"early score"})
@@ -44,7 +45,7 @@ def ledger(study: MetricStudy) -> tuple[LedgerRow, ...]:
     repeated = [
         LedgerRow(
             rule=told.rule,
-            description=f"{told.num_points} runs",
+            description=num_runs(told.num_points),
             run_ids=(),
             ratio=told.ratio,
             reason=told.reason,

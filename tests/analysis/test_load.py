@@ -84,6 +84,30 @@ def test_a_record_that_does_not_parse_is_a_row_that_says_so(sweep_folder: SweepF
     assert run["status"] == "unreadable" and "Invalid JSON" in run["reason"] and np.isnan(run["train_flops"])
 
 
+def test_a_run_whose_record_is_damaged_keeps_its_objective_and_plan_and_names_file_and_key(
+    sweep_folder: SweepFolder,
+) -> None:
+    point = science("clip", "vit_nano8", 8_192)
+    path = sweep_folder.path / sweep_folder.add(point, "done", error=0.4) / "record.json"
+    sweep_folder.plan()
+    record = json.loads(path.read_text())
+    record["evaluations"][0]["metrics"]["top1"] = "high"
+    path.write_text(json.dumps(record))
+    run = load_sweep(sweep_folder.path).iloc[0]
+    assert run["status"] == "unreadable" and run["objective"] == "clip"
+    assert run["planned_train_flops"] == planned_cost(point).train_flops
+    assert run["reason"].startswith("record.json cannot be read: evaluations.0.metrics.top1: Input should be")
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"science": 3, "sweep": "a", "run_id": "b"}', "", "{"])
+def test_a_point_that_is_none_is_a_row_that_names_the_file(sweep_folder: SweepFolder, text: str) -> None:
+    run_id = sweep_folder.add(science("clip", "vit_nano8", 8_192), "done", error=0.4)
+    (sweep_folder.path / run_id / "point.json").write_text(text)
+    run = load_sweep(sweep_folder.path).iloc[0]
+    assert (run["run_id"], run["status"]) == (run_id, "unreadable")
+    assert run["reason"].startswith("point.json cannot be read: ")
+
+
 def test_a_run_that_claims_to_be_done_without_a_record_is_not(sweep_folder: SweepFolder) -> None:
     sweep_folder.add(science("clip", "vit_nano8", 8_192), "done")
     assert load_sweep(sweep_folder.path)["status"].iloc[0] == "unreadable"

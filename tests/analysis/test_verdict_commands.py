@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from simulated_sweep import SweepFolder, add_surface, science
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from typer.testing import CliRunner, Result
 
 from scaling.cli import app
@@ -98,14 +99,26 @@ def test_a_budget_in_money_is_refused_with_what_to_do(command: Command) -> None:
     assert isinstance(result.exception, ValueError) and "device-hours" in str(result.exception)
 
 
+def tags_of(folder: Path) -> list[str]:
+    """What TensorBoard finds in a run's folder."""
+    reader = EventAccumulator(str(folder))
+    reader.Reload()
+    return list(reader.Tags()["tensors"])
+
+
 def test_report_opens_a_holdout_only_when_asked_and_on_record(
     command: Command, sweep_folder: SweepFolder
 ) -> None:
     path = sweep_folder.path / "plan.json"
     sealed = ["clip-vit_tiny8-32768-s0", "superclass-vit_tiny8-32768-s0"]
     path.write_text(json.dumps(json.loads(path.read_text()) | {"holdout": sealed}))
-    assert command("report", "SWEEP").exit_code == 0
+    assert command("report", "SWEEP", "--no-figures", "--tensorboard").exit_code == 0
     assert not (sweep_folder.path / "unsealed.jsonl").exists()
+    told = {
+        path.name: "scores/linear_probe.top1" in tags_of(path)
+        for path in (sweep_folder.path / "tensorboard" / "runs").iterdir()
+    }
+    assert len(told) == 18 and {run_id for run_id, has_score in told.items() if not has_score} == set(sealed)
     result = command("report", "SWEEP", "--unseal")
     assert result.exit_code == 0 and "opened by" in result.output
     (line,) = (sweep_folder.path / "unsealed.jsonl").read_text().splitlines()

@@ -44,6 +44,14 @@ def test_a_full_disk_leaves_the_old_record_and_no_half_written_one(tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
 
 
+@pytest.mark.parametrize("line", [b'{"half', b"[1, 2]", b"\x00\xff", b'{"step": "\xff"}'])
+def test_a_damaged_line_is_named_with_its_file_and_number(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n' + line + b"\n" + b'{"step": 3}\n')
+    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2: not (JSON|a JSON object)"):
+        list(read_lines(path))
+
+
 def test_a_line_torn_by_a_killed_writer_is_left_out_and_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": 2, "lo')

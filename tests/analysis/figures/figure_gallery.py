@@ -37,8 +37,9 @@ from analysis.study.study import MetricStudy
 WIDTHS: tuple[style.Width, ...] = ("full", "column")
 Gallery = dict[tuple[str, style.Width], Drawing]
 KINDS = (
-    "collapse", "cost", "difference", "error", "fan", "held_out", "influence", "isoflop", "profiles", "ratio",
-    "residuals", "scores", "slices_by_samples", "slices_by_tower",
+    "collapse", "cost", "difference", "error", "fan", "held_out", "influence", "isoflop", "losses", "profiles",
+    "ratio", "recalls", "recalls_by_samples", "recalls_by_tower", "residuals", "scores", "slices_by_samples",
+    "slices_by_tower",
 )  # fmt: skip
 
 
@@ -55,12 +56,34 @@ def gallery() -> Gallery:
     return {(kind, width): make(width) for kind, make in makers.items() for width in WIDTHS}
 
 
+LOSS, RECALL = (
+    "held_out_loss.loss",
+    "retrieval.image_to_text_recall_at_10",
+)  # a panel each; a name that is too long
+
+
+def renamed(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The table with its scores as those of another metric; a loss falls from 4 with them."""
+    task = metric.partition(".")[0]
+    score = 4 - table[METRIC] if metric == LOSS else table[METRIC]
+    names = {name: name.replace("zero_shot", task) for name in table if "zero_shot" in str(name)}
+    others = [name for name in table if "retrieval" in str(name)]
+    return table.drop(columns=[METRIC, *others]).rename(columns=names).assign(**{metric: score})
+
+
 Maker = Callable[[style.Width], Drawing]
 
 
 def _of_study(study: MetricStudy) -> dict[str, Maker]:
     levels = isoflop_levels(study)
+    losses, recalls = study_of(renamed(study.table, LOSS), metric=LOSS), study_of(
+        renamed(study.table, RECALL), metric=RECALL
+    )
     return {
+        "losses": lambda width: error_versus_compute(losses, width=width),
+        "recalls": lambda width: error_versus_compute(recalls, width=width),
+        "recalls_by_tower": lambda width: slices(recalls, "image_tower", width=width),
+        "recalls_by_samples": lambda width: slices(recalls, "samples_seen", width=width),
         "error": lambda width: error_versus_compute(study, width=width),
         "residuals": lambda width: residual_panels(study, width=width),
         "slices_by_tower": lambda width: slices(study, "image_tower", width=width),

@@ -68,6 +68,7 @@ def test_a_figure_states_its_message_and_where_it_comes_from(
 ) -> None:
     drawing = drawn[kind, width]
     assert drawing.title and drawing.caption.endswith(".") and drawing.alt.endswith(".")
+    assert not drawing.caption[0].islower() and not drawing.alt[0].islower()
     assert any(letter.isdigit() for letter in drawing.alt), drawing.alt
     facts = json.loads(provenance_text(drawing))
     assert facts["code"].keys() == {"package", "version", "commit"}

@@ -48,6 +48,14 @@ def test_counts_have_the_suffixes_of_sweep_files(count: float, text: str) -> Non
     assert words.short(count) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.0, "above 0.99"), (0.004, "below 0.01"), (0.996, "above 0.99"), (0.0, "below 0.01"), (0.453, "0.45")],
+)
+def test_a_probability_is_never_rounded_to_certainty(value: float, text: str) -> None:
+    assert words.probability(value) == text
+
+
 def test_lists_and_sentences_read_as_english() -> None:
     assert (
         words.listed(["a"]) == "a"

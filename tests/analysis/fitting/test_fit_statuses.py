@@ -45,7 +45,7 @@ def test_one_tower_is_no_surface() -> None:
     refused(
         fit_form(points.where(size == size.min()), SURFACE),
         FitStatus.TOO_FEW_POINTS,
-        "1 distinct values of parameters, at least 3",
+        "1 distinct value of parameters, at least 3",
     )
 
 

@@ -7,15 +7,16 @@ import json
 from pathlib import Path
 
 import pytest
-from page_reader import read_page, rows, section
+from page_reader import Element, read_page, rows, section
 from simulated_report import FEW_REFITS, WRITTEN, add_runs, report_of
 from simulated_sweep import SweepFolder, planned_cost, science
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from typer.testing import CliRunner
 
 from analysis.load import load_sweep
-from analysis.report.findings import find
+from analysis.report.findings import SweepFindings, find
 from analysis.report.page import compose
+from analysis.report.pictures import training_curves
 from analysis.selection.holdout import blinded, unseal
 from analysis.study.study import study_metric
 from analysis.tensorboard import write_tensorboard
@@ -127,3 +128,42 @@ def test_the_command_writes_no_sealed_score_to_tensorboard(
     reader.Reload()
     tags = [*reader.Tags()["scalars"], *reader.Tags()["tensors"]]
     assert tags and not [tag for tag in tags if tag.startswith("scores/")]
+
+
+def test_no_score_or_training_curve_of_a_sealed_run_stands_anywhere_on_the_page(
+    with_holdout: tuple[SweepFolder, list[str]], tmp_path: Path
+) -> None:
+    folder, held = with_holdout
+    scores = load_sweep(folder.path).set_index("run_id").loc[held, "linear_probe.top1"]
+    for path in folder.path.glob("*/point.json"):
+        line = json.dumps({"samples_seen": 256, "loss": 3.0})
+        (path.parent / "metrics.jsonl").write_text(f"{line}\n")
+    findings = find(folder.path, "linear_probe.top1", FEW_REFITS)
+    told = {row["run"]: row for row in rows(page_of(findings, tmp_path), "Scores of the runs")}
+    assert {run_id: told[run_id]["linear_probe top1"] for run_id in held} == dict.fromkeys(held, "sealed")
+    assert not {f"{score:.3f}" for score in scores} & {cell for row in told.values() for cell in row.values()}
+    assert not set(training_curves(findings)[0]["run_id"]) & set(held)
+    unseal(folder.path, held, held)
+    opened = find(folder.path, "linear_probe.top1", FEW_REFITS)
+    told = {row["run"]: row for row in rows(page_of(opened, tmp_path), "Scores of the runs")}
+    assert [float(told[run_id]["linear_probe top1"]) for run_id in held] == pytest.approx(list(scores), abs=5e-4)
+    assert set(held) <= set(training_curves(opened)[0]["run_id"])
+
+
+def page_of(findings: SweepFindings, folder: Path) -> Element:
+    """The page of what was found."""
+    path = folder / "report.html"
+    path.write_text(compose([findings], WRITTEN.isoformat())[0], encoding="utf-8")
+    return read_page(path)
+
+
+@pytest.mark.parametrize("line", ['{"open', '{"open": 1}', "[1]"])
+def test_a_record_of_openings_that_cannot_be_read_is_named_with_its_line(
+    with_holdout: tuple[SweepFolder, list[str]], line: str
+) -> None:
+    folder, held = with_holdout
+    unseal(folder.path, held, held)
+    with open(folder.path / "unsealed.jsonl", "a", encoding="utf-8") as stream:
+        stream.write(f"{line}\n")
+    with pytest.raises(ValueError, match="unsealed.jsonl, line 2: not the record of an opening"):
+        find(folder.path, "linear_probe.top1", FEW_REFITS)

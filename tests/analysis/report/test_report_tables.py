@@ -6,13 +6,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-import pytest
 from page_reader import read_page
 from simulated_report import report_of
 from simulated_sweep import SweepFolder, science
 
 from analysis.load import load_sweep
-from analysis.report.answer import probability
 from analysis.report.blocks import Cell, Table, column, figure_cell, text_column
 from analysis.report.efficiency import efficiency_table
 from analysis.report.runs import cost_table, warnings_of
@@ -108,10 +106,3 @@ def test_a_cell_sorts_by_its_number_or_its_text() -> None:
 def test_neighbouring_columns_of_a_group_stand_under_one_heading() -> None:
     columns = (text_column("run"), column("lower", "95 %"), column("upper", "95 %"), column("hours"))
     assert Table(caption="", columns=columns, rows=()).groups == [("", 1), ("95 %", 2), ("", 1)]
-
-
-@pytest.mark.parametrize(
-    ("value", "told"), [(0.0, "below 0.01"), (0.004, "below 0.01"), (0.25, "0.25"), (1.0, "above 0.99")]
-)
-def test_a_probability_is_never_rounded_to_certainty(value: float, told: str) -> None:
-    assert probability(value) == told

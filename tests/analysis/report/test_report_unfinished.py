@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ def test_a_sweep_in_progress_says_what_is_missing(
     assert "Nothing is compared, as all runs are of superclass" in text
     assert "Missing, or not to be compared." in text and f"{4 - num_done} runs running" in text
     assert "o law is stated" in text and "Fitted to" not in text
+    assert num_done != 1 or "1 point, at least" in text or "1 distinct value of" in text
 
 
 def test_one_objective_alone_gets_its_law_and_no_comparison(
@@ -57,6 +59,25 @@ def test_only_failures_are_named_with_their_reasons(sweep_folder: SweepFolder, t
     assert f"{names[0]} failed (oom): 3 GB asked, 2 GB free." in section(page, "answer").text
     ledger = rows(page, "Ledger: every rule that decides which runs are fitted")
     assert ("failed", "2") in [(row["rule"], row["runs"]) for row in ledger]
+
+
+def test_a_half_finished_sweep_counts_the_runs_that_were_not_started(
+    small: SweepFolder, tmp_path: Path
+) -> None:
+    shutil.rmtree(small.path / "clip-vit_micro8-8192-s0")
+    assert "4 runs: 3 done, 1 not started." in read_page(report_of(small, tmp_path)).text
+
+
+def test_a_damaged_metrics_file_costs_its_own_curve_alone_and_is_named(
+    small: SweepFolder, tmp_path: Path
+) -> None:
+    for path in sorted(small.path.glob("*/point.json")):
+        (path.parent / "metrics.jsonl").write_text('{"samples_seen": 256, "loss": 3.0}\n' * 3)
+    damaged = small.path / "clip-vit_nano8-8192-s0" / "metrics.jsonl"
+    damaged.write_text('{"samples_seen": 256, "loss": 3.0}\n{"half\n{"samples_seen": 512, "loss": 2.0}\n')
+    curves = section(read_page(report_of(small, tmp_path)), "curves")
+    assert f"clip-vit_nano8-8192-s0 has no curve: {damaged}, line 2: not JSON" in curves.text
+    assert len(curves.all("figure")) == 1
 
 
 def test_a_sweep_of_losses_alone_answers_with_losses(sweep_folder: SweepFolder, tmp_path: Path) -> None:
