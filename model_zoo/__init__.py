@@ -5,7 +5,7 @@ Read in this order; each imports only those before it, and the first line's load
 tower_shapes -> architectures -> specification -> tower_counts -> counts
 -> targets -> precision, across_ranks
 -> batch_norm -> image_tower; text_tower
--> positives -> negatives -> classification_losses; tiling -> streamed_logits -> fused_classification
+-> positives -> negatives -> classification_losses; tiling, huge_pages -> streamed_logits -> fused_classification
 -> classification_head
 -> contrastive_losses
 -> objective -> superclass; contrastive_towers -> clip, siglip, superclip, lit -> build
