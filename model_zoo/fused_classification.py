@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from model_zoo.classification_losses import Loss, TwoWay
+from model_zoo.huge_pages import in_huge_pages
 from model_zoo.positives import Positives
 from model_zoo.precision import at_least_fp32, without_autocast
 from model_zoo.streamed_logits import Block, Gradients, Operands
@@ -115,7 +116,7 @@ def _over_row_blocks(task: Task, operands: Operands, gradients: Gradients | None
     negatives, total = task.loss.negatives, operands.bias_V.new_zeros(())
     num_rows, num_columns = len(operands.features_BD), len(operands.bias_V)
     blocks = task.tiling.row_blocks(num_rows, num_columns, task.dtype.itemsize)
-    memory = operands.features_BD.new_empty(max(rows.stop - rows.start for rows in blocks) * num_columns + 1)
+    memory = _block_memory(operands, max(rows.stop - rows.start for rows in blocks) * num_columns)
     for rows in blocks:
         block = Block(operands, task.tiling, rows, slice(0, num_columns), memory, compiled=task.compiled)
         logits_N, rows_N = block.take_labels()
@@ -131,6 +132,11 @@ def _over_row_blocks(task: Task, operands: Operands, gradients: Gradients | None
             gradients.add(block, block.differentiate(negatives, of_rows, None, gradient_N))
             gradients.add_labels(task.ids_N, gradient_N)
     return total
+
+
+def _block_memory(operands: Operands, num_logits: int) -> Tensor:
+    """For the largest block and the place of the labels that are elsewhere."""
+    return in_huge_pages(operands.features_BD.new_empty(num_logits + 1))
 
 
 class _Statistics(torch.autograd.Function):
@@ -179,7 +185,7 @@ def _column_blocks(task: Task, operands: Operands) -> Iterator[tuple[Block, Tens
     num_rows, num_columns = len(operands.features_BD), len(operands.bias_V)
     blocks = task.tiling.column_blocks(num_rows, num_columns, task.dtype.itemsize)
     most = max(columns.stop - columns.start for columns in blocks)
-    memory = operands.features_BD.new_empty(num_rows * most + 1)
+    memory = _block_memory(operands, num_rows * most)
     for columns in blocks:
         block = Block(operands, task.tiling, slice(0, num_rows), columns, memory, compiled=task.compiled)
         logits_N, _ = block.take_labels()

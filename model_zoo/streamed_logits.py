@@ -12,6 +12,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from model_zoo.huge_pages import in_huge_pages
 from model_zoo.negatives import Negatives
 from model_zoo.precision import at_least_fp32
 from model_zoo.tiling import Tiling
@@ -173,7 +174,9 @@ class Gradients:
         self.features_BD = zeros(operands.features_BD) if needed[0] else None
         # not zeros: writing them would take as long as a block's elementwise work
         self.weight_VD = (
-            torch.empty_like(operands.weight_VD, dtype=operands.bias_V.dtype) if needed[1] else None
+            in_huge_pages(torch.empty_like(operands.weight_VD, dtype=operands.bias_V.dtype))
+            if needed[1]
+            else None
         )
         self.bias_V = zeros(operands.bias_V) if needed[2] else None
 

@@ -265,7 +265,9 @@ def test_memory_is_a_block_whatever_the_batch_and_a_fraction_of_the_dense_formul
     benchmark: Any, recompute: bool
 ) -> None:
     width, vocabulary_size, block_bytes = 16, 8192, 2**20
-    arguments = Namespace(vocabulary=vocabulary_size, loss="softmax", recompute=recompute)
+    arguments = Namespace(
+        vocabulary=vocabulary_size, loss="softmax", recompute=recompute, parameters="float32"
+    )
     peaks = {}
     for batch in (256, 1024):
         row = benchmark.Contenders(batch, width, arguments)
