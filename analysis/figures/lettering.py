@@ -8,7 +8,11 @@ from collections.abc import Sequence
 from analysis.figures.style import FLOPS_LABEL, Page
 
 _READABLE = 4.5  # contrast of small text on white (WCAG 2.2, 1.4.3)
-_LETTER, _GAP, _LEFT_OF_FRAME = 0.56, 1.2, 5.0  # in sizes of the type: a letter, marker to words, ticks and name of y
+_LETTER, _GAP, _LEFT_OF_FRAME = (
+    0.56,
+    1.2,
+    5.0,
+)  # in sizes of the type: a letter, marker to words, ticks and name of y
 
 
 def flops_label(page: Page, panels: int = 1) -> str:

@@ -62,7 +62,9 @@ def find(folder: Path, metric: str | None = None, options: StudyOptions = StudyO
     holdout = holdout_of(folder, plan.holdout, table)
     options = dataclasses.replace(options, sealed=options.sealed | holdout.sealed)
     table = blinded(table, options.sealed)
-    studies = {name: study_metric(table, name, options) for name in metrics_of(table, metric, options.between)}
+    studies = {
+        name: study_metric(table, name, options) for name in metrics_of(table, metric, options.between)
+    }
     main = next(iter(studies.values()))
     compared = {name: study.comparison.p_value for name, study in studies.items() if study.comparison}
     return SweepFindings(

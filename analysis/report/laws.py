@@ -152,7 +152,9 @@ def without_law(studies: Sequence[MetricStudy]) -> list[Points]:
     ]
     blocks = [Points(lead="No law is stated.", items=tuple(told))] if told else []
     if doubts:
-        blocks.append(Points(lead="Towers that a law cannot tell apart.", items=tuple(doubts), is_warning=True))
+        blocks.append(
+            Points(lead="Towers that a law cannot tell apart.", items=tuple(doubts), is_warning=True)
+        )
     return blocks
 
 

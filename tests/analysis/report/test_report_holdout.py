@@ -146,7 +146,9 @@ def test_no_score_or_training_curve_of_a_sealed_run_stands_anywhere_on_the_page(
     unseal(folder.path, held, held)
     opened = find(folder.path, "linear_probe.top1", FEW_REFITS)
     told = {row["run"]: row for row in rows(page_of(opened, tmp_path), "Scores of the runs")}
-    assert [float(told[run_id]["linear_probe top1"]) for run_id in held] == pytest.approx(list(scores), abs=5e-4)
+    assert [float(told[run_id]["linear_probe top1"]) for run_id in held] == pytest.approx(
+        list(scores), abs=5e-4
+    )
     assert set(held) <= set(training_curves(opened)[0]["run_id"])
 
 
