@@ -100,8 +100,7 @@ def _row(directory: RunDirectory, costs: Mapping[str, PlannedCost]) -> Row:
         reading = directory.record
         record = directory.read_record()
     except (ValidationError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        reason = f"{reading.name} cannot be read: {_why(error)}"
-        return row | _as_planned(row, costs) | {"status": UNREADABLE, "reason": reason}
+        return row | _as_planned(row, costs) | {"status": UNREADABLE, "reason": _why(error, reading)}
     if record is None:
         return row | _standing(status) | _as_planned(row, costs)
     return row | {"status": "done", "reason": ""} | _planned(record.planned) | _finished(record)
@@ -113,14 +112,13 @@ def _asked(point: dict[str, Any]) -> Row:
     return {"sweep": point["sweep"], "run_id": point["run_id"], **trunk, **_flat(point["science"])}
 
 
-def _why(error: Exception) -> str:
-    """What is wrong with a file, on one line, with the key where there is one."""
-    if isinstance(error, ValidationError):
-        found = [(".".join(map(str, one["loc"])), one["msg"]) for one in error.errors(include_url=False)]
-        return "; ".join(f"{key}: {message}" if key else message for key, message in found)
+def _why(error: Exception, file: Path) -> str:
+    """What is wrong with a file, on one line that names it, with the key where there is one."""
+    if str(file) in str(error):
+        return " ".join(str(error).split())
     if isinstance(error, (KeyError, TypeError, AttributeError)):
-        return f"it is not what a run writes there ({' '.join(repr(error).split())})"
-    return " ".join(str(error).split())
+        return f"{file.name} cannot be read: it is not what a run writes there ({' '.join(repr(error).split())})"
+    return f"{file.name} cannot be read: {' '.join(str(error).split())}"
 
 
 def _as_planned(row: Row, costs: Mapping[str, PlannedCost]) -> Row:

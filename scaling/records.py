@@ -191,7 +191,8 @@ def _read(model: type[Model], path: Path) -> Model:
     try:
         return model.model_validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as error:
-        why = error.errors(include_url=False)[0]["msg"]
+        first = error.errors(include_url=False)[0]
+        why = ": ".join([*filter(None, [".".join(map(str, first["loc"]))]), first["msg"]])
     except UnicodeDecodeError as error:
         why = str(error)
     raise ValueError(

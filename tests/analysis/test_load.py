@@ -96,7 +96,7 @@ def test_a_run_whose_record_is_damaged_keeps_its_objective_and_plan_and_names_fi
     run = load_sweep(sweep_folder.path).iloc[0]
     assert run["status"] == "unreadable" and run["objective"] == "clip"
     assert run["planned_train_flops"] == planned_cost(point).train_flops
-    assert run["reason"].startswith("record.json cannot be read: evaluations.0.metrics.top1: Input should be")
+    assert run["reason"].startswith(f"{path} is damaged (evaluations.0.metrics.top1: Input should be")
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"science": 3, "sweep": "a", "run_id": "b"}', "", "{"])
