@@ -111,22 +111,37 @@ def prediction_interval(
 ) -> tuple[Floats, Floats, Floats]:
     """Predicted errors [F] of new runs with their interval: delta method on the scale of the residuals.
 
-    Variance of the law, J (J'J)^-1 J' s^2, plus that of a run, s^2, s^2 the residual variance of the fit (ValueError
-    where it states no law).
+    Variance of the law, J (J'J)^-1 J' B, plus that of a run.  B is the mean square between clusters with as many
+    degrees of freedom as there are clusters beyond the parameters, so that seeds that err alike count once; a run has
+    the variance within clusters and what B has beyond it (one-way analysis of variance).  ValueError where the fit
+    states no law.
     """
     law, residual = fit.found, fit.options.residual
     theta_RP = np.asarray([law.theta])
     problem = Problem.of(fit.observations, fit.form, fit.options, law.references)
     residual_N, jacobian_NP = (part[0] for part in problem.linearised(theta_RP))
-    freedom = max(len(residual_N) - jacobian_NP.shape[1], 1)
-    variance = float(residual_N @ residual_N) / freedom
+    between, of_run, freedom = _variances(residual_N, fit.observations.clusters, jacobian_NP.shape[1])
     ahead = Problem.of(dataclasses.replace(points, variance_N=None), fit.form, fit.options, law.references)
     error_F, derivative_FP = (part[0] for part in fit.form.derivatives(theta_RP, ahead.x_NK))
     slope_FP = target_slope(residual, error_F)[:, None] * derivative_FP
     spread_F = np.einsum("fp,pq,fq->f", slope_FP, np.linalg.pinv(jacobian_NP.T @ jacobian_NP), slope_FP)
-    half_F = student.ppf((1 + level) / 2, freedom) * np.sqrt(variance * (1 + np.maximum(spread_F, 0.0)))
+    half_F = student.ppf((1 + level) / 2, freedom) * np.sqrt(between * np.maximum(spread_F, 0.0) + of_run)
     middle_F = target(residual, error_F)
     return error_F, untarget(residual, middle_F - half_F), untarget(residual, middle_F + half_F)
+
+
+def _variances(residual_N: Floats, clusters: Sequence[str], num_parameters: int) -> tuple[float, float, int]:
+    """The mean square between clusters, the variance of a run, and the degrees of freedom of both."""
+    _, number_N = np.unique(np.asarray(clusters), return_inverse=True)
+    size_G = np.bincount(number_N)
+    square_G = np.bincount(number_N, residual_N) ** 2 / size_G
+    freedom = max(len(size_G) - num_parameters, 1)
+    between = float(square_G.sum()) / freedom
+    if len(size_G) == len(residual_N):
+        return between, between, freedom
+    within = (float(residual_N @ residual_N) - float(square_G.sum())) / (len(residual_N) - len(size_G))
+    of_clusters = max(between - within, 0.0) * len(size_G) / len(residual_N)
+    return between, within + of_clusters, freedom
 
 
 def untarget(residual: str, values: Floats) -> Floats:

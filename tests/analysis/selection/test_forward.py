@@ -58,3 +58,29 @@ def test_the_interval_widens_away_from_the_points() -> None:
     fit = fit_form(points, FORM, FitOptions(loss="squares"))
     (_, lower_N, upper_N), (_, lower, upper) = prediction_interval(fit, points), prediction_interval(fit, far)
     assert (upper - lower)[0] > 1.5 * np.median(upper_N - lower_N)
+
+
+def test_seeds_that_err_alike_narrow_no_interval() -> None:
+    points = surface_points(0.01)
+    options = FitOptions(loss="squares")
+    twice = points.where(np.repeat(np.arange(len(points)), 2))
+    alone, doubled = (prediction_interval(fit_form(seen, FORM, options), points) for seen in (points, twice))
+    for one, other in zip(alone, doubled, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-6)
+
+
+def test_new_runs_fall_into_their_interval_also_where_seeds_share_the_noise_of_their_cell() -> None:
+    inside, count = 0, 0
+    for seed in range(40):
+        cells = surface_points(0.004, seed=seed)
+        seeds = cells.where(np.repeat(np.arange(len(cells)), 2))
+        run_N = np.random.default_rng(1_000 + seed).normal(0, 0.002, len(seeds))
+        score = forward_validation(
+            dataclasses.replace(seeds, error_N=seeds.error_N * np.exp(run_N)),
+            FORM,
+            FitOptions(loss="squares"),
+            shares=(0.3,),
+        )
+        inside += round(score.coverage * score.num_predicted)
+        count += score.num_predicted
+    assert 0.90 <= inside / count <= 0.995, f"{inside} of {count} at a level of 95 %"
