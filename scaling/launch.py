@@ -124,7 +124,7 @@ def _prepare(options: argparse.Namespace, rank: Rank, has_cuda: bool) -> tuple[l
         fetch_image_weights(points)
     if rank.is_main:
         write_plan(agreed, folder / "plan.json")
-    return chosen, plan
+    return chosen, plan.model_copy(update={"holdout": agreed.holdout})
 
 
 def _has_cuda() -> bool:

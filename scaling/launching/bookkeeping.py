@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -49,10 +49,15 @@ class Bookkeeper:
         *,
         retry_failed: bool,
         branches: Mapping[str, Sequence[Branch]] = MappingProxyType({}),
+        holdout: Collection[str] = (),
     ) -> None:
-        """`branches` are those of each run, by run id (scaling.trunks.possible_branches)."""
+        """`branches` are those of each run, by run id (scaling.trunks.possible_branches).
+
+        Scores of the runs in `holdout` are not told to the user.
+        """
         self._folder = folder
         self._branches = branches
+        self._holdout = holdout
         self._told_to_wait: set[str] = set()
         self._num_points = num_points
         self._retry_failed = retry_failed
@@ -165,7 +170,7 @@ class Bookkeeper:
         except (WriteError, LeaseLost) as error:  # a lease that cannot be released on a full disk expires
             self._say(index, point, f"its end could not be written down: {error}")
         self._lease = None
-        self._say(index, point, _ending(run, outcome, seconds))
+        self._say(index, point, _ending(run, outcome, seconds, is_sealed=point.run_id in self._holdout))
         return Order(is_run=False, is_done=outcome.is_good)
 
     def _after_oom(self, point: RunPoint, run: RunDirectory, outcome: Outcome) -> int | None:
@@ -195,11 +200,12 @@ def _failed(status: Status, outcome: Outcome) -> Status:
     return status.model_copy(update={"state": state, **changes})
 
 
-def _ending(run: RunDirectory, outcome: Outcome, seconds: float) -> str:
+def _ending(run: RunDirectory, outcome: Outcome, seconds: float, *, is_sealed: bool) -> str:
     record = run.read_record() if outcome.is_good else None  # where this launch lost its lease, another's
     if record is None:
         return f"{outcome.state} after {seconds:.0f} s: {outcome.reason} (see {run.path}/log-rank*.txt)"
-    return f"done in {seconds:.0f} s ({record.measured.samples_per_second:,.0f} samples/s): {_scores(record)}"
+    scores = "its scores are sealed" if is_sealed else _scores(record)
+    return f"done in {seconds:.0f} s ({record.measured.samples_per_second:,.0f} samples/s): {scores}"
 
 
 def _scores(record: RunRecord) -> str:

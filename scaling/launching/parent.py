@@ -64,7 +64,13 @@ class Parent:
         if rank.is_local_leader:
             remove_orphans(self._temporary)
         self._books = (
-            Bookkeeper(folder, len(points), retry_failed=retry_failed, branches=self._branches)
+            Bookkeeper(
+                folder,
+                len(points),
+                retry_failed=retry_failed,
+                branches=self._branches,
+                holdout=plan.holdout,
+            )
             if rank.is_main
             else None
         )

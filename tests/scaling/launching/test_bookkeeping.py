@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -213,3 +214,23 @@ def test_a_run_with_a_checkpoint_of_its_own_waits_for_none(
     assert launcher().decide(0, short).is_run
     (tmp_path / long.run_id / "checkpoints" / folder_name(1)).mkdir(parents=True)
     assert launcher().decide(1, long).is_run
+
+
+@pytest.mark.parametrize("is_sealed", [False, True])
+def test_the_scores_of_a_finished_run_are_told_unless_it_is_sealed(
+    is_sealed: bool,
+    run: RunDirectory,
+    point: RunPoint,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scored = types.SimpleNamespace(task="linear_probe", metrics={"top1": 0.1234})
+    record = types.SimpleNamespace(
+        measured=types.SimpleNamespace(samples_per_second=9.0), evaluations=[scored]
+    )
+    books = Bookkeeper(run.path.parent, 1, retry_failed=False, holdout=(point.run_id,) if is_sealed else ())
+    books.decide(0, point)
+    monkeypatch.setattr(RunDirectory, "read_record", lambda _: record)
+    assert books.close(0, point, Outcome(state="done", at=1.0), seconds=2.0).is_done
+    told = capsys.readouterr().out
+    assert ("0.123" in told, "its scores are sealed" in told) == (not is_sealed, is_sealed)
