@@ -22,9 +22,7 @@ def plan_notes(plan: Plan) -> list[str]:
     if any(planned.branch for planned in plan.points):
         notes.append(_trunks_note(plan))
     if plan.holdout:
-        notes.append(
-            f"Sealed until `scaling report --unseal`, no law is fitted to it: {', '.join(plan.holdout)}."
-        )
+        notes.append(_holdout_note(plan))
     if plan.done:
         notes.append(_done_note(plan))
     if plan.schedule is not None:
@@ -93,6 +91,19 @@ def _trunks_note(plan: Plan) -> str:
         f"Shared trunks: {branching} of {_counted(number, 'run')} branch from an earlier run of their trunk "
         f"({BRANCHES}: what they add to it); {saved:.0%} of the FLOPs and {format_hours(totals.saved_device_hours)} "
         "device-hours are saved. Runs of one trunk are not independent: analysis clusters them."
+    )
+
+
+def _holdout_note(plan: Plan) -> str:
+    told = f"Sealed until `scaling report --unseal`, no law is fitted to it: {', '.join(plan.holdout)}."
+    trunks = {planned.point.trunk for planned in plan.points if planned.point.run_id not in plan.holdout}
+    sealed = [planned.point for planned in plan.points if planned.point.run_id in plan.holdout]
+    sharing = sum(point.trunk is not None and point.trunk in trunks for point in sealed)
+    if not sharing:
+        return told
+    return (
+        f"{told} {sharing} of them share a trunk with runs that are fitted, and so do not test a law independently: "
+        "seal whole trunks instead."
     )
 
 

@@ -52,6 +52,17 @@ def test_a_plan_says_which_runs_are_sealed(planned: Planned) -> None:
     plan = planned("holdout: [{image_tower: vit_l16, samples_seen: 512M}]\n")
     (note,) = [note for note in plan_notes(plan) if "--unseal" in note]
     assert all(run_id in note for run_id in plan.holdout)
+    assert "trunk" not in note
+
+
+def test_sealed_runs_that_share_a_trunk_with_fitted_ones_are_told(planned: Planned) -> None:
+    wsd = "fixed: {schedule: wsd}\n"
+    part = planned(wsd + "holdout: [{image_tower: vit_l16, samples_seen: 512M}]\n")
+    (note,) = [note for note in plan_notes(part) if "--unseal" in note]
+    assert f"{len(part.holdout)} of them share a trunk" in note and "seal whole trunks" in note
+    whole = planned(wsd + "holdout: [{image_tower: vit_l16}]\n")
+    (note,) = [note for note in plan_notes(whole) if "--unseal" in note]
+    assert "trunk" not in note
 
 
 def test_without_the_key_nothing_is_sealed(planned: Planned) -> None:
