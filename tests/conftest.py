@@ -28,6 +28,7 @@ PROCESS_TESTS = (
     "test_profile_report.py",
     "test_slurm_end_to_end.py",
     "test_step_verdicts.py",
+    "test_trunks_end_to_end.py",
     "test_zero3_recomputing.py",
 )
 """Files whose tests start process groups and look at shared memory: they run one after another, and first."""
