@@ -7,7 +7,7 @@ sweep/, hardware      the keys of a sweep file, their types and rules; named acc
 placement, inputs/    how a point is spread over ranks; the files that a sweep names
 cost, spec            model FLOPs; the sweep file, typed
 predicting/           what one point needs on its devices: memory, time, bytes
-confounds, points     what must not vary; the sweep expanded into run points
+confounds, points, trunks   what must not vary; the sweep expanded into run points; which of them share steps
 planning/, plan       what the sweep costs, agreed on before it runs
 processes/            how the parents and children of a run communicate
 data/, train.engines, checkpoints/   samples in; DeepSpeed and FSDP2; the state of training on disk
