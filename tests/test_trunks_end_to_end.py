@@ -37,6 +37,7 @@ def _by_samples(runs: Path) -> dict[int, tuple[RunDirectory, RunRecord]]:
     return {record.measured.samples_seen: (run, record) for run, record in records if record is not None}
 
 
+@pytest.mark.slow
 def test_a_run_that_branches_ends_as_if_trained_alone_to_the_bit(site: Site) -> None:
     trunk = site.sweep("trunk", samples_seen=list(LENGTHS.values()), **WSD)
     together = site.launch(trunk, site.folder / "together").end()

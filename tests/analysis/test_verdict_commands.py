@@ -106,6 +106,7 @@ def tags_of(folder: Path) -> list[str]:
     return list(reader.Tags()["tensors"])
 
 
+@pytest.mark.slow
 def test_report_opens_a_holdout_only_when_asked_and_on_record(
     command: Command, sweep_folder: SweepFolder
 ) -> None:

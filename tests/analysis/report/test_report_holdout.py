@@ -46,6 +46,7 @@ def test_sealed_runs_enter_no_fit_and_the_page_says_so(
     assert sealed["runs"] == "2" and all(run_id in sealed["which runs"] for run_id in held)
 
 
+@pytest.mark.slow
 def test_opened_runs_are_told_with_who_opened_them_and_how_they_were_predicted(
     with_holdout: tuple[SweepFolder, list[str]], tmp_path: Path
 ) -> None:
@@ -98,6 +99,7 @@ def rescored(folder: SweepFolder, run_ids: list[str], score: float) -> None:
         (folder.path / run_id / "metrics.jsonl").write_text(lines)
 
 
+@pytest.mark.slow
 def test_the_page_and_its_events_are_the_same_whatever_the_sealed_runs_scored(
     with_holdout: tuple[SweepFolder, list[str]], tmp_path: Path
 ) -> None:
@@ -130,6 +132,7 @@ def test_the_command_writes_no_sealed_score_to_tensorboard(
     assert tags and not [tag for tag in tags if tag.startswith("scores/")]
 
 
+@pytest.mark.slow
 def test_no_score_or_training_curve_of_a_sealed_run_stands_anywhere_on_the_page(
     with_holdout: tuple[SweepFolder, list[str]], tmp_path: Path
 ) -> None:
