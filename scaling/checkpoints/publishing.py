@@ -11,6 +11,7 @@ import os
 import shutil
 import threading
 import time
+import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -92,15 +93,34 @@ def check_whole(entries: Iterable[Entry]) -> None:
         )
 
 
+def make_aside(run: RunDirectory, step: int) -> Path:
+    """An empty folder in which a checkpoint of `step` may be written; what killed attempts left half-written goes."""
+    run.check_lease()
+    for left in run.checkpoints.glob("step-*.tmp"):
+        shutil.rmtree(left, ignore_errors=True)
+    aside = run.checkpoints / f"{folder_name(step)}.{uuid.uuid4().hex[:8]}.tmp"
+    aside.mkdir(parents=True)
+    return aside
+
+
 def bring_into_force(run: RunDirectory, aside: Path, step: int, header: str, keep: KeepRule) -> None:
     """Rename the complete folder `aside` to the run's checkpoint of `step`, its latest; delete those not kept.
 
     At every moment the run has an intact checkpoint if it had one before.  Raises WriteError, and LeaseLost if another
     launcher holds the run.
     """
+    write_atomically(aside / HEADER, header)
+    make_latest(run, aside, step)
+    _delete_old(run, step, keep)
+
+
+def make_latest(run: RunDirectory, aside: Path, step: int) -> None:
+    """Rename the complete folder `aside`, header included, to the run's checkpoint of `step`, its latest.
+
+    Raises as bring_into_force does.
+    """
     folder = run.checkpoints / folder_name(step)
     try:
-        write_atomically(aside / HEADER, header)
         sync_entry(aside)
         if folder.exists():  # the same step of an earlier attempt
             _rename(run, folder, replaced_folder(folder))
@@ -110,7 +130,6 @@ def bring_into_force(run: RunDirectory, aside: Path, step: int, header: str, kee
         write_atomically(run.checkpoints / "latest", folder.name)
     except OSError as error:
         raise WriteError(f"{folder}: not put in force ({error}); the one before it is intact.") from error
-    _delete_old(run, step, keep)
 
 
 def replaced_folder(folder: Path) -> Path:
@@ -121,12 +140,6 @@ def replaced_folder(folder: Path) -> Path:
 def damaged_folder(folder: Path) -> Path:
     """Where a checkpoint that cannot be read is kept until the next one is complete."""
     return folder.with_name(f"damaged-{folder.name}")
-
-
-def delete_half_written(checkpoints: Path) -> None:
-    """Delete incomplete checkpoints that killed attempts left."""
-    for folder in checkpoints.glob("step-*.tmp"):
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _delete_old(run: RunDirectory, step: int, keep: KeepRule) -> None:

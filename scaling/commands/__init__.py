@@ -7,5 +7,7 @@ tables          how far a sweep is, and what a conversion made, for the terminal
 report_tables   tables of a report, for the terminal
 data            `scaling data`: data sets rendered, converted, checked and counted
 plan            `scaling plan` and `scaling profile`
-verdict         `scaling fit`, `compare`, `design` and `report`
+studied         arguments of the commands that study sweeps, and the options they make
+verdict         `scaling fit`, `compare` and `design`
+report          `scaling report`
 """

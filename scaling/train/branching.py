@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import shutil
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,9 @@ from pydantic import BaseModel, ConfigDict
 
 from scaling.checkpoints.contents import DamagedCheckpoint, UnreadableCheckpoint
 from scaling.checkpoints.names import folder_name, steps_in
-from scaling.checkpoints.publishing import delete_half_written
+from scaling.checkpoints.publishing import make_aside, make_latest
 from scaling.checkpoints.reading import Checkpoint
-from scaling.disk import sync_entry, sync_to_disk
+from scaling.disk import sync_to_disk
 from scaling.records import RunDirectory, read_lines, write_atomically
 from scaling.train.goodput import TRAINING
 from scaling.train.progress import Progress
@@ -96,10 +95,7 @@ def _take(run: RunDirectory, other: RunDirectory, step: int, global_batch: int) 
     source = other.checkpoints / folder_name(step)
     checkpoint = Checkpoint.open(source)
     checkpoint.verify(range(checkpoint.num_ranks))
-    run.check_lease()
-    delete_half_written(run.checkpoints)
-    aside = run.checkpoints / f"{folder_name(step)}.{uuid.uuid4().hex[:8]}.tmp"
-    aside.mkdir(parents=True)
+    aside = make_aside(run, step)
     for file in source.iterdir():
         _link(file, aside / file.name)
     sync_to_disk(aside)
@@ -108,10 +104,7 @@ def _take(run: RunDirectory, other: RunDirectory, step: int, global_batch: int) 
     spent = float(checkpoint.header.progress["device_seconds"])
     told = BranchPoint(run_id=other.path.name, step=step, device_seconds=spent)
     write_atomically(run.path / FILE, told.model_dump_json(indent=1))
-    run.check_lease()
-    os.replace(aside, run.checkpoints / folder_name(step))
-    sync_entry(run.checkpoints)
-    write_atomically(run.checkpoints / "latest", folder_name(step))
+    make_latest(run, aside, step)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -13,17 +13,15 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import threading
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from scaling.checkpoints.contents import Header, sealed
-from scaling.checkpoints.names import folder_name
 from scaling.checkpoints.publishing import (
     KeepRule,
     bring_into_force,
     check_whole,
-    delete_half_written,
+    make_aside,
     wait_for_manifests,
 )
 from scaling.checkpoints.reading import Checkpoint
@@ -78,7 +76,7 @@ class Checkpointer:
         Waits for the save before this one and raises its error; with `wait`, also for this one.
         """
         self.finish()
-        aside = self._group.rank_0_decides(lambda: self._make_aside(progress.step))
+        aside = self._group.rank_0_decides(lambda: make_aside(self._run, progress.step))
         aside.mkdir(parents=True, exist_ok=True)  # rank 0's may not show on this machine yet
         parts, header = self._parts(), self._header(progress)
         rank, step = self._group.rank, progress.step
@@ -131,13 +129,6 @@ class Checkpointer:
         return dataclasses.replace(
             progress, num_ranks=self._group.num_ranks, warnings=progress.warnings + new
         )
-
-    def _make_aside(self, step: int) -> Path:
-        self._run.check_lease()
-        delete_half_written(self._run.checkpoints)  # by attempts that were killed: none of ours is under way
-        aside = self._run.checkpoints / f"{folder_name(step)}.{uuid.uuid4().hex[:8]}.tmp"
-        aside.mkdir(parents=True)
-        return aside
 
     def _parts(self) -> list[Part]:
         """Copies of all that this rank writes."""

@@ -16,6 +16,14 @@ from scaling.cli import app
 Command = Callable[..., Result]
 
 
+def seal_two(sweep_folder: SweepFolder) -> list[str]:
+    """Seal the largest run of each objective; their run ids."""
+    path = sweep_folder.path / "plan.json"
+    sealed = ["clip-vit_tiny8-32768-s0", "superclass-vit_tiny8-32768-s0"]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"holdout": sealed}))
+    return sealed
+
+
 @pytest.fixture
 def command(sweep_folder: SweepFolder, tmp_path: Path) -> Command:
     """A `scaling` command on a finished sweep of two objectives."""
@@ -49,9 +57,7 @@ def test_every_rule_that_left_out_runs_is_told_beside_the_laws(
     command: Command, sweep_folder: SweepFolder
 ) -> None:
     sweep_folder.add(science("clip", "vit_nano8", 1_024), "diverged", reason="loss is nan")
-    path = sweep_folder.path / "plan.json"
-    sealed = ["clip-vit_tiny8-32768-s0", "superclass-vit_tiny8-32768-s0"]
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"holdout": sealed}))
+    seal_two(sweep_folder)
     output = command("fit", "SWEEP", "--metric", "linear_probe.top1", "--refits", "100").output
     assert "2 runs left out under 'sealed'" in output and "1 runs left out under 'failed'" in output
 
@@ -59,9 +65,7 @@ def test_every_rule_that_left_out_runs_is_told_beside_the_laws(
 def test_fit_sees_a_holdout_only_after_unsealing_on_record(
     command: Command, sweep_folder: SweepFolder
 ) -> None:
-    path = sweep_folder.path / "plan.json"
-    sealed = ["clip-vit_tiny8-32768-s0", "superclass-vit_tiny8-32768-s0"]
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"holdout": sealed}))
+    sealed = seal_two(sweep_folder)
     asked = ("SWEEP", "--metric", "linear_probe.top1", "--refits", "100")
     assert "under 'sealed'" in command("compare", *asked).output
     assert not (sweep_folder.path / "unsealed.jsonl").exists()
@@ -110,9 +114,7 @@ def tags_of(folder: Path) -> list[str]:
 def test_report_opens_a_holdout_only_when_asked_and_on_record(
     command: Command, sweep_folder: SweepFolder
 ) -> None:
-    path = sweep_folder.path / "plan.json"
-    sealed = ["clip-vit_tiny8-32768-s0", "superclass-vit_tiny8-32768-s0"]
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"holdout": sealed}))
+    sealed = seal_two(sweep_folder)
     assert command("report", "SWEEP", "--no-figures", "--tensorboard").exit_code == 0
     assert not (sweep_folder.path / "unsealed.jsonl").exists()
     told = {

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from printed_plan import printed
 from rich.console import Console
 
 from scaling.plan import Plan, cost_summary, format_hours, plan_sweep, with_schedule, write_plan
@@ -62,15 +63,6 @@ def asked(paper: Path, tmp_path: Path) -> PlanOf:
         return requested_plan(load_sweep(paper, overrides), request)
 
     return planned
-
-
-def printed(plan: Plan) -> str:
-    console = Console(width=100, record=True, file=open("/dev/null", "w"))
-    for table in plan_tables(plan):
-        console.print(table)
-    for note in plan_notes(plan):
-        console.print(note, markup=False)
-    return console.export_text()
 
 
 def test_the_contract_covers_science_placement_and_evaluation(plan_of: PlanOf) -> None:

@@ -8,24 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit, logit
-from simulated_sweep import SweepFolder, add_surface
 
 from analysis.comparison.compare import ComparisonStatus
 from analysis.filters import select_points
-from analysis.load import load_sweep
 from analysis.study.ledger import ledger
 from analysis.study.points import PRIOR_RUN_SPREAD, cluster_labels, error_variance, menu_of, run_spread
 from analysis.study.study import MetricStudy, StudyOptions, study_metric
 
 METRIC = "linear_probe.top1"
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    """The runs of a finished sweep with a noise of half a percent."""
-    folder = SweepFolder(tmp_path_factory.mktemp("runs") / "simulated")
-    add_surface(folder, noise=0.005)
-    return load_sweep(folder.path)
 
 
 def study_of(table: pd.DataFrame, **options: Any) -> MetricStudy:

@@ -23,14 +23,6 @@ METRIC = "linear_probe.top1"
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    """The runs of a finished sweep with a noise of half a percent."""
-    folder = SweepFolder(tmp_path_factory.mktemp("runs") / "simulated")
-    add_surface(folder, noise=0.005)
-    return load_sweep(folder.path)
-
-
-@pytest.fixture(scope="module")
 def study(table: pd.DataFrame) -> MetricStudy:
     """The study of these runs."""
     return study_metric(table, METRIC, StudyOptions(num_refits=200))

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
+from printed_plan import printed
 from trunk_points import points_of, varied
 
 from scaling.cost import decay_step, num_steps
 from scaling.plan import Plan, plan_sweep, with_purchase, with_schedule, write_plan
 from scaling.planning.budget import Budget
 from scaling.planning.plan_notes import plan_notes
-from scaling.planning.plan_table import plan_tables, taken_row, totals_row
+from scaling.planning.plan_table import taken_row, totals_row
 from scaling.points import RunPoint
 from scaling.trunks import branches_in_order, sure_branches
 
@@ -33,15 +33,6 @@ def plan_of(tmp_path: Path) -> PlanOf:
 
 def runs_of(plan: Plan) -> list[str]:
     return [told.point.run_id for told in plan.points]
-
-
-def printed(plan: Plan) -> str:
-    console = Console(width=100, record=True, file=open("/dev/null", "w"))
-    for table in plan_tables(plan):
-        console.print(table)
-    for note in plan_notes(plan):
-        console.print(note, markup=False)
-    return console.export_text()
 
 
 def test_each_run_branches_where_the_next_shorter_one_decays(plan_of: PlanOf) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,6 @@ from scaling.inputs.data_paths import DataPaths
 from scaling.placement import Placement
 from scaling.points import EvaluationPlan, RunPoint, run_id
 from scaling.processes.assignment import Assignment
-from scaling.processes.ranks import Rank
 from scaling.records import RunDirectory, RunRecord, append_lines
 from scaling.sweep.science import Science
 from scaling.train.goodput import Goodput
@@ -50,27 +51,8 @@ def a_point() -> RunPoint:
     )
 
 
-def assignment_of(folder: Path) -> Assignment:
-    rank = Rank(
-        rank=0, num_ranks=1, local_rank=0, local_num_ranks=1, master_address="localhost", master_port=1
-    )
-    return Assignment(
-        point=a_point().model_dump_json(),
-        planned=planned_cost().model_dump_json(),
-        run_folder=folder,
-        rank=rank,
-        port=1,
-        scratch=folder,
-        accelerator="cpu",
-        num_threads=1,
-        attempt=2,
-        lease_token=1,
-        micro_batch=64,
-    )
-
-
 @pytest.fixture
-def record(tmp_path: Path) -> RunRecord:
+def record(tmp_path: Path, assignment_of: Callable[[int, int], Assignment]) -> RunRecord:
     """Of a run of eight steps, four rows of metrics and one restart."""
     run = RunDirectory(tmp_path)
     rows = [
@@ -86,9 +68,10 @@ def record(tmp_path: Path) -> RunRecord:
     statistics: Any = NoStatistics()
     goodput = Goodput(RunDirectory(tmp_path), attempt=2, is_main=True, seconds_before=3.0, clock=lambda: 0.0)
     meters = Meters(a_point(), planned_cost(), engine, statistics, goodput, progress)
-    return make_record(
-        a_point(), assignment_of(tmp_path), run, progress, meters, unique_samples=100, peak_memory=7_000
+    assignment = dataclasses.replace(
+        assignment_of(0, 1), planned=planned_cost().model_dump_json(), attempt=2, micro_batch=64
     )
+    return make_record(a_point(), assignment, run, progress, meters, unique_samples=100, peak_memory=7_000)
 
 
 def test_the_record_holds_utilisation_and_what_it_is_a_share_of(record: RunRecord) -> None:
